@@ -7,7 +7,7 @@
 
 namespace pva {
 
-std::array<std::uint32_t, 4> philox4x32(std::uint64_t key, const std::array<std::uint32_t, 4>& counter) {
+std::array<std::uint32_t, 4> philox_block(std::uint64_t key, const std::array<std::uint32_t, 4>& counter) {
     r123::Philox4x32 generator;
     r123::Philox4x32::ctr_type c = {{counter[0], counter[1], counter[2], counter[3]}};
     r123::Philox4x32::key_type k = {{static_cast<std::uint32_t>(key), static_cast<std::uint32_t>(key >> 32)}};
@@ -17,7 +17,7 @@ std::array<std::uint32_t, 4> philox4x32(std::uint64_t key, const std::array<std:
 
 std::uint32_t PhiloxStream::next_u32() {
     if (used_ == 4) {
-        bits_ = philox4x32(seed_, {static_cast<std::uint32_t>(stream_), static_cast<std::uint32_t>(stream_ >> 32), item_, block_});
+        bits_ = philox_block(seed_, {static_cast<std::uint32_t>(stream_), static_cast<std::uint32_t>(stream_ >> 32), item_, block_});
         ++block_;
         used_ = 0;
     }

@@ -8,7 +8,7 @@
 namespace pva {
 
 /// One Philox4x32-10 block: 128 random bits for a 64-bit key and a 128-bit counter.
-std::array<std::uint32_t, 4> philox4x32(std::uint64_t key, const std::array<std::uint32_t, 4>& counter);
+std::array<std::uint32_t, 4> philox_block(std::uint64_t key, const std::array<std::uint32_t, 4>& counter);
 
 /// A stream of numbers for one place in a run, named by (seed, stream, item): successive draws count upwards.
 class PhiloxStream {

@@ -1,0 +1,350 @@
+// Options by Boost.Program_options; messages in the house's form.
+#include "pva/core/options.h"
+
+#include <algorithm>
+#include <boost/program_options.hpp>
+#include <cmath>
+#include <cstdlib>
+#include <fstream>
+#include <set>
+#include <sstream>
+
+#include "pva/core/error.h"
+
+namespace po = boost::program_options;
+
+namespace pva {
+
+struct Option::Definition {
+    std::string name;
+    std::string value_name;
+    std::string help;
+    bool is_flag = false;
+    bool changes_results = false;
+    bool is_required = false;
+    std::optional<double> minimum;
+    std::vector<std::string> words;
+    std::function<void(const std::string&)> set;      // throws UsageError
+    std::function<nlohmann::ordered_json()> get;
+    bool given = false;
+};
+
+Option& Option::changes_results() {
+    definition_->changes_results = true;
+    return *this;
+}
+Option& Option::at_least(double minimum) {
+    definition_->minimum = minimum;
+    return *this;
+}
+Option& Option::one_of(std::vector<std::string> words) {
+    definition_->words = std::move(words);
+    return *this;
+}
+Option& Option::required() {
+    definition_->is_required = true;
+    return *this;
+}
+
+namespace {
+
+std::int64_t parse_integer(const std::string& name, const std::string& text) {
+    std::size_t used = 0;
+    std::int64_t value = 0;
+    try {
+        value = std::stoll(text, &used);
+    } catch (const std::exception&) {
+        used = 0;
+    }
+    if (text.empty() || used != text.size()) {
+        throw UsageError("--" + name + " takes a whole number, not '" + text + "'");
+    }
+    return value;
+}
+
+double parse_number(const std::string& name, const std::string& text) {
+    std::size_t used = 0;
+    double value = 0;
+    try {
+        value = std::stod(text, &used);
+    } catch (const std::exception&) {
+        used = 0;
+    }
+    if (text.empty() || used != text.size() || !std::isfinite(value)) {
+        throw UsageError("--" + name + " takes a number, not '" + text + "'");
+    }
+    return value;
+}
+
+std::string joined(const std::vector<std::string>& words, const std::string& separator) {
+    std::string text;
+    for (const std::string& word : words) text += (text.empty() ? "" : separator) + word;
+    return text;
+}
+
+}  // namespace
+
+std::size_t edit_distance(const std::string& a, const std::string& b) {
+    std::vector<std::vector<std::size_t>> table(a.size() + 1, std::vector<std::size_t>(b.size() + 1));
+    for (std::size_t i = 0; i <= a.size(); ++i) table[i][0] = i;
+    for (std::size_t j = 0; j <= b.size(); ++j) table[0][j] = j;
+    for (std::size_t i = 1; i <= a.size(); ++i) {
+        for (std::size_t j = 1; j <= b.size(); ++j) {
+            const std::size_t change = a[i - 1] == b[j - 1] ? 0 : 1;
+            table[i][j] = std::min({table[i - 1][j] + 1, table[i][j - 1] + 1, table[i - 1][j - 1] + change});
+            if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1]) {
+                table[i][j] = std::min(table[i][j], table[i - 2][j - 2] + 1);
+            }
+        }
+    }
+    return table[a.size()][b.size()];
+}
+
+OptionSet::OptionSet(std::string program, std::string summary, std::vector<std::string> examples)
+    : program_(std::move(program)), summary_(std::move(summary)), examples_(std::move(examples)) {}
+OptionSet::~OptionSet() = default;
+
+Option OptionSet::add_definition(std::unique_ptr<Option::Definition> definition) {
+    for (const auto& other : definitions_) {
+        if (other->name == definition->name) throw InternalError("option --" + definition->name + " is registered twice");
+    }
+    definitions_.push_back(std::move(definition));
+    return Option(definitions_.back().get());
+}
+
+Option OptionSet::add(const std::string& name, std::string& target, const std::string& value_name, const std::string& help) {
+    auto definition = std::make_unique<Option::Definition>();
+    definition->name = name;
+    definition->value_name = value_name;
+    definition->help = help;
+    definition->set = [&target](const std::string& text) { target = text; };
+    definition->get = [&target] { return nlohmann::ordered_json(target); };
+    return add_definition(std::move(definition));
+}
+
+Option OptionSet::add(const std::string& name, std::int64_t& target, const std::string& value_name, const std::string& help) {
+    auto definition = std::make_unique<Option::Definition>();
+    definition->name = name;
+    definition->value_name = value_name;
+    definition->help = help;
+    definition->set = [&target, name](const std::string& text) { target = parse_integer(name, text); };
+    definition->get = [&target] { return nlohmann::ordered_json(target); };
+    return add_definition(std::move(definition));
+}
+
+Option OptionSet::add(const std::string& name, double& target, const std::string& value_name, const std::string& help) {
+    auto definition = std::make_unique<Option::Definition>();
+    definition->name = name;
+    definition->value_name = value_name;
+    definition->help = help;
+    definition->set = [&target, name](const std::string& text) { target = parse_number(name, text); };
+    definition->get = [&target] { return nlohmann::ordered_json(target); };
+    return add_definition(std::move(definition));
+}
+
+Option OptionSet::add(const std::string& name, std::optional<std::int64_t>& target, const std::string& value_name,
+                      const std::string& help) {
+    auto definition = std::make_unique<Option::Definition>();
+    definition->name = name;
+    definition->value_name = value_name;
+    definition->help = help;
+    definition->set = [&target, name](const std::string& text) { target = parse_integer(name, text); };
+    definition->get = [&target] { return target ? nlohmann::ordered_json(*target) : nlohmann::ordered_json(nullptr); };
+    return add_definition(std::move(definition));
+}
+
+Option OptionSet::add_flag(const std::string& name, bool& target, const std::string& help) {
+    auto definition = std::make_unique<Option::Definition>();
+    definition->name = name;
+    definition->help = help;
+    definition->is_flag = true;
+    definition->set = [&target, name](const std::string& text) {
+        if (text != "true" && text != "false") {
+            throw UsageError("--" + name + " is a switch: 'true' or 'false' in a configuration file, not '" + text + "'");
+        }
+        target = text == "true";
+    };
+    definition->get = [&target] { return nlohmann::ordered_json(target); };
+    return add_definition(std::move(definition));
+}
+
+Option OptionSet::add_positional(const std::string& name, std::string& target, const std::string& value_name,
+                                 const std::string& help) {
+    positional_ = name;
+    return add(name, target, value_name, help);
+}
+
+ParsedAs OptionSet::parse(int argc, const char* const* argv) {
+    po::options_description description;
+    description.add_options()("help,h", "")("version", "")("config", po::value<std::string>(), "");
+    for (const auto& definition : definitions_) {
+        if (definition->is_flag) {
+            description.add_options()(definition->name.c_str(), po::value<std::string>()->implicit_value("true")->zero_tokens(), "");
+        } else {
+            description.add_options()(definition->name.c_str(), po::value<std::string>(), "");
+        }
+    }
+    // The same names once more without zero_tokens: in a file a switch reads `name = true`.
+    po::options_description in_file;
+    for (const auto& definition : definitions_) in_file.add_options()(definition->name.c_str(), po::value<std::string>(), "");
+
+    const auto explain = [&](const std::string& where, const std::exception& error) -> std::string {
+        const std::string see = " (see " + program_ + " --help)";
+        if (const auto* unknown = dynamic_cast<const po::unknown_option*>(&error)) {
+            std::string name = unknown->get_option_name();
+            while (!name.empty() && name.front() == '-') name.erase(name.begin());
+            std::string nearest;
+            std::size_t distance = std::string::npos;
+            std::vector<std::string> names{"help", "version", "config"};
+            for (const auto& definition : definitions_) names.push_back(definition->name);
+            for (const std::string& candidate : names) {
+                const std::size_t d = edit_distance(name, candidate);
+                if (d < distance) {
+                    distance = d;
+                    nearest = candidate;
+                }
+            }
+            std::string message = where + "unknown option '" + name + "'";
+            if (distance <= std::max<std::size_t>(2, name.size() / 3)) message += "; did you mean --" + nearest + "?";
+            return message + see;
+        }
+        if (const auto* repeated = dynamic_cast<const po::multiple_occurrences*>(&error)) {
+            return where + "option " + repeated->get_option_name() + " is given more than once; give it once" + see;
+        }
+        return where + error.what() + see;
+    };
+
+    po::variables_map values;
+    po::positional_options_description positional;
+    if (!positional_.empty()) positional.add(positional_.c_str(), 1);
+    try {
+        auto parser = po::command_line_parser(argc, argv)
+                          .options(description)
+                          .positional(positional)
+                          .style(po::command_line_style::unix_style & ~po::command_line_style::allow_guessing);
+        po::store(parser.run(), values);
+    } catch (const po::too_many_positional_options_error&) {
+        throw UsageError("a word stands without an option name; every value needs its --name (see " + program_ + " --help)");
+    } catch (const po::error& error) {
+        throw UsageError(explain("", error));
+    }
+    if (values.count("help") != 0) return ParsedAs::help;
+    if (values.count("version") != 0) return ParsedAs::version;
+
+    if (values.count("config") != 0) {
+        config_path_ = values["config"].as<std::string>();
+        std::ifstream file(config_path_);
+        if (!file) throw UsageError("--config " + config_path_ + ": the file cannot be opened");
+        po::variables_map from_file;
+        try {
+            po::store(po::parse_config_file(file, in_file), from_file);
+        } catch (const po::error& error) {
+            throw UsageError(explain(config_path_ + ": ", error));
+        }
+        for (const auto& [name, value] : from_file) {
+            if (values.count(name) == 0) values.insert({name, value});
+        }
+    }
+
+    for (const auto& definition : definitions_) {
+        if (values.count(definition->name) == 0) {
+            if (definition->is_required) {
+                throw UsageError("--" + definition->name + " " + definition->value_name + " is needed: " + definition->help +
+                                 " (see " + program_ + " --help)");
+            }
+            continue;
+        }
+        definition->given = true;
+        definition->set(values[definition->name].as<std::string>());
+        const nlohmann::ordered_json value = definition->get();
+        if (definition->minimum && value.is_number() && value.get<double>() < *definition->minimum) {
+            std::ostringstream minimum;
+            minimum << *definition->minimum;
+            throw UsageError("--" + definition->name + " must be at least " + minimum.str() + ", not " +
+                             values[definition->name].as<std::string>());
+        }
+        if (!definition->words.empty() &&
+            std::find(definition->words.begin(), definition->words.end(), value.get<std::string>()) == definition->words.end()) {
+            throw UsageError("--" + definition->name + " is one of " + joined(definition->words, ", ") + ", not '" +
+                             value.get<std::string>() + "'");
+        }
+    }
+    return ParsedAs::run;
+}
+
+std::string OptionSet::help() const {
+    std::ostringstream out;
+    out << summary_ << "\n\nUsage: " << program_;
+    if (!positional_.empty()) {
+        for (const auto& definition : definitions_) {
+            if (definition->name == positional_) out << " " << definition->value_name;
+        }
+    }
+    out << " [options]\n\nOptions\n";
+    const auto line = [&out](const std::string& left, const std::string& text) {
+        constexpr std::size_t column = 34;
+        constexpr std::size_t width = 110;
+        std::string current = "  " + left;
+        if (current.size() + 1 > column) {
+            out << current << "\n";
+            current.clear();
+        }
+        current.resize(column, ' ');
+        std::istringstream words(text);
+        std::string word;
+        bool empty = true;
+        while (words >> word) {
+            if (!empty && current.size() + 1 + word.size() > width) {
+                out << current << "\n";
+                current.assign(column, ' ');
+                empty = true;
+            }
+            current += (empty ? "" : " ") + word;
+            empty = false;
+        }
+        out << current << "\n";
+    };
+    for (const auto& definition : definitions_) {
+        std::string text = definition->help;
+        if (!definition->words.empty()) text += " (" + joined(definition->words, ", ") + ")";
+        if (!definition->is_flag) {
+            const nlohmann::ordered_json value = definition->get();
+            if (definition->is_required) {
+                text += " [needed]";
+            } else if (!value.is_null() && !(value.is_string() && value.get<std::string>().empty())) {
+                text += " [" + (value.is_string() ? value.get<std::string>() : value.dump()) + "]";
+            }
+        }
+        line("--" + definition->name + (definition->is_flag ? "" : " " + definition->value_name), text);
+    }
+    line("--config FILE", "read options from FILE, one `name = value` a line; the command line wins");
+    line("--help", "show this text");
+    line("--version", "show version and build");
+    if (!examples_.empty()) {
+        out << "\nExamples\n";
+        for (const std::string& example : examples_) out << "  " << example << "\n";
+    }
+    out << "\nExit codes: 0 done, 64 usage, 65 bad input, 70 internal, 74 input or output, 75 stopped on request (run again).\n";
+    return out.str();
+}
+
+nlohmann::ordered_json OptionSet::collect(bool identity_only) const {
+    nlohmann::ordered_json result = nlohmann::ordered_json::object();
+    for (const auto& definition : definitions_) {
+        if (!identity_only || definition->changes_results) result[definition->name] = definition->get();
+    }
+    return result;
+}
+
+nlohmann::ordered_json OptionSet::values() const { return collect(false); }
+nlohmann::ordered_json OptionSet::identity_values() const { return collect(true); }
+
+void register_options(OptionSet& set, CommonOptions& options) {
+    set.add("data", options.data, "DIR", "folder in which the result folders phase0, phase1_0, ... live");
+    set.add("json", options.json, "FILE", "write the final summary there too, for scripts");
+    set.add("log-level", options.log_level, "LEVEL", "how much is said").one_of({"error", "warning", "info", "debug"});
+    set.add("max-minutes", options.max_minutes, "M", "stop after the unit at hand with exit code 75 once M minutes are over (0: never)")
+        .at_least(0);
+}
+
+}  // namespace pva
