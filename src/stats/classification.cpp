@@ -22,14 +22,20 @@ ConfusionCounts confusion(std::span<const double> scores, std::span<const std::u
     if (std::isnan(threshold)) throw InputError("the threshold is not a number; choose it on scores that are numbers");
     const TwoGroups groups = split_by_label(scores, labels);
     ConfusionCounts counts;
-    for (double score : groups.positives) ++(score >= threshold ? counts.true_positives : counts.false_negatives);
-    for (double score : groups.negatives) ++(score >= threshold ? counts.false_positives : counts.true_negatives);
+    for (double score : groups.positives)
+        ++(score >= threshold ? counts.true_positives : counts.false_negatives);
+    for (double score : groups.negatives)
+        ++(score >= threshold ? counts.false_positives : counts.true_negatives);
     return counts;
 }
 
-double precision(const ConfusionCounts& c) { return ratio(c.true_positives, c.true_positives + c.false_positives); }
+double precision(const ConfusionCounts& c) {
+    return ratio(c.true_positives, c.true_positives + c.false_positives);
+}
 
-double recall(const ConfusionCounts& c) { return ratio(c.true_positives, c.true_positives + c.false_negatives); }
+double recall(const ConfusionCounts& c) {
+    return ratio(c.true_positives, c.true_positives + c.false_negatives);
+}
 
 double f1(const ConfusionCounts& c) {
     return ratio(2 * c.true_positives, 2 * c.true_positives + c.false_positives + c.false_negatives);

@@ -21,7 +21,9 @@ void require_two_each(const Moments& a, const Moments& b, const char* what) {
     }
 }
 
-double signed_infinity(double sign) { return std::copysign(std::numeric_limits<double>::infinity(), sign); }
+double signed_infinity(double sign) {
+    return std::copysign(std::numeric_limits<double>::infinity(), sign);
+}
 
 }  // namespace
 
@@ -30,17 +32,21 @@ double Moments::variance() const {
     return squared_deviations / static_cast<double>(count - 1);
 }
 
-Moments moments(std::span<const double> values) { return moments_with_zeros(values, 0); }
+Moments moments(std::span<const double> values) {
+    return moments_with_zeros(values, 0);
+}
 
 Moments moments_with_zeros(std::span<const double> values, std::uint64_t zeros) {
     Moments result;
     result.count = values.size() + zeros;
     if (values.empty()) return result;
     const double n = static_cast<double>(result.count);
-    // Zeros add nothing to sums about 0. Without zeros the first value is the origin: equal values then sum to exactly 0.
+    // Zeros add nothing to sums about 0. Without zeros the first value is the origin: equal values then sum to exactly
+    // 0.
     const double origin = zeros == 0 ? values[0] : 0.0;
     double sum = 0;
-    for (double x : values) sum += x - origin;
+    for (double x : values)
+        sum += x - origin;
     result.mean = origin + sum / n;
     // The second sum is zero but for rounding; subtracting its part removes the first-order error of the mean.
     double squares = 0;

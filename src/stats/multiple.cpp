@@ -20,7 +20,8 @@ std::vector<double> benjamini_hochberg(std::span<const double> p_values) {
     }
     std::vector<std::size_t> order(m);
     std::iota(order.begin(), order.end(), std::size_t{0});
-    std::stable_sort(order.begin(), order.end(), [&](std::size_t i, std::size_t j) { return p_values[i] < p_values[j]; });
+    std::stable_sort(order.begin(), order.end(),
+                     [&](std::size_t i, std::size_t j) { return p_values[i] < p_values[j]; });
     std::vector<double> q_values(m);
     double smallest = 1;
     for (std::size_t position = m; position-- > 0;) {

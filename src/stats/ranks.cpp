@@ -113,8 +113,10 @@ std::vector<TieGroup> tie_groups(std::span<const double> positives, std::span<co
     while (i < p.size() || j < n.size()) {
         const double score = j == n.size() || (i < p.size() && p[i] < n[j]) ? p[i] : n[j];
         TieGroup group;
-        for (; i < p.size() && p[i] == score; ++i) ++group.positives;
-        for (; j < n.size() && n[j] == score; ++j) ++group.negatives;
+        for (; i < p.size() && p[i] == score; ++i)
+            ++group.positives;
+        for (; j < n.size() && n[j] == score; ++j)
+            ++group.negatives;
         groups.push_back(group);
     }
     return groups;
@@ -128,9 +130,11 @@ std::vector<double> midranks(std::span<const double> values) {
     std::vector<double> ranks(values.size());
     for (std::size_t begin = 0; begin < order.size();) {
         std::size_t end = begin;
-        while (end < order.size() && values[order[end]] == values[order[begin]]) ++end;
+        while (end < order.size() && values[order[end]] == values[order[begin]])
+            ++end;
         const double rank = 0.5 * static_cast<double>(begin + 1 + end);
-        for (; begin < end; ++begin) ranks[order[begin]] = rank;
+        for (; begin < end; ++begin)
+            ranks[order[begin]] = rank;
     }
     return ranks;
 }
@@ -167,7 +171,9 @@ double auroc(std::span<const double> positives, std::span<const double> negative
     return auroc_of(tie_groups(positives, negatives), {positives.size(), negatives.size()});
 }
 
-double DelongAuroc::standard_error() const { return std::sqrt(variance); }
+double DelongAuroc::standard_error() const {
+    return std::sqrt(variance);
+}
 
 DelongAuroc delong(std::span<const double> positives, std::span<const double> negatives) {
     return delong(tie_groups(positives, negatives));
@@ -226,7 +232,8 @@ PairedDelong delong_paired(std::span<const double> scores_a, std::span<const dou
     result.auroc_a = delong_a.auroc;
     result.auroc_b = delong_b.auroc;
     const double difference = result.auroc_a - result.auroc_b;
-    // The variance of a difference is the variance of the differences of the components: no cancellation of covariances.
+    // The variance of a difference is the variance of the differences of the components: no cancellation of
+    // covariances.
     const auto part = [&](const std::vector<double>& va, const std::vector<double>& vb) {
         double squares = 0;
         for (std::size_t i = 0; i < va.size(); ++i) {
@@ -236,9 +243,8 @@ PairedDelong delong_paired(std::span<const double> scores_a, std::span<const dou
         const double n = static_cast<double>(va.size());
         return squares / (n - 1) / n;
     };
-    result.variance =
-        part(components(a.positives, a.negatives, true), components(b.positives, b.negatives, true)) +
-        part(components(a.negatives, a.positives, false), components(b.negatives, b.positives, false));
+    result.variance = part(components(a.positives, a.negatives, true), components(b.positives, b.negatives, true)) +
+                      part(components(a.negatives, a.positives, false), components(b.negatives, b.positives, false));
     // Components are multiples of 1/(2 n): what stays below this is rounding of equal differences, not variance.
     if (result.variance < 1e-28) {
         result.variance = 0;

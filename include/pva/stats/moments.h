@@ -16,17 +16,20 @@ struct Moments {
     double variance() const;
 };
 
-/// Two passes in the order given, shifted by the first value, so that equal values give exactly their value and variance 0.
+/// Two passes in the order given, shifted by the first value, so that equal values give exactly their value and
+/// variance 0.
 Moments moments(std::span<const double> values);
 
 /// The moments of `values` followed by `zeros` further values 0, at the cost of `values` alone.
 Moments moments_with_zeros(std::span<const double> values, std::uint64_t zeros);
 
 /// (mean of a - mean of b) / pooled standard deviation (Cohen 1988, unbiased variances, n_a + n_b - 2 degrees).
-/// Both groups constant: 0 for equal means, else the limit, +infinity or -infinity. InputError below two values a group.
+/// Both groups constant: 0 for equal means, else the limit, +infinity or -infinity. InputError below two values a
+/// group.
 double cohens_d(const Moments& a, const Moments& b);
 
-/// Cohen's d times the exact small-sample factor Gamma(v/2) / (sqrt(v/2) Gamma((v-1)/2)), v = n_a + n_b - 2 (Hedges 1981).
+/// Cohen's d times the exact small-sample factor Gamma(v/2) / (sqrt(v/2) Gamma((v-1)/2)), v = n_a + n_b - 2 (Hedges
+/// 1981).
 double hedges_g(const Moments& a, const Moments& b);
 
 struct WelchTest {

@@ -36,7 +36,7 @@ struct MannWhitney {
     double u = 0;         ///< pairs in which the positive scores higher; a tie counts one half
     double variance = 0;  ///< of U under the null hypothesis, corrected for ties
     double z = 0;
-    double p = 1;         ///< two-sided, normal approximation
+    double p = 1;  ///< two-sided, normal approximation
 };
 
 /// Mann and Whitney (1947). All scores equal: variance 0, z = 0, p = 1. InputError for an empty group.
@@ -64,8 +64,9 @@ DelongAuroc delong(std::span<const TieGroup> groups);
 
 /// Interval of the AUROC on the logit scale: logit(A) -/+ z SE / (A (1 - A)), transformed back.
 /// Where DeLong's variance is 0 it says nothing; then a conservative exact interval stands in. It rests on
-/// m = min(n1, n0) disjoint pairs, which are independent trials: all won means A >= r with r = ((1 - confidence) / 2)^(1/m)
-/// (Clopper-Pearson), so [r, 1] at A = 1; [0, 1 - r] at A = 0; and [r / 2, 1 - r / 2] where all scores are equal.
+/// m = min(n1, n0) disjoint pairs, which are independent trials: all won means A >= r with r = ((1 - confidence) /
+/// 2)^(1/m) (Clopper-Pearson), so [r, 1] at A = 1; [0, 1 - r] at A = 0; and [r / 2, 1 - r / 2] where all scores are
+/// equal.
 Interval delong_interval(const DelongAuroc& auroc, double confidence = 0.95);
 
 struct PairedDelong {
@@ -77,8 +78,8 @@ struct PairedDelong {
     bool degenerate = false;  ///< the variance is 0 and no test is possible: z = 0 and p = 1 claim nothing
 };
 
-/// Compares the AUROC of two scores of the same rows (DeLong et al. 1988). InputError for unequal lengths, another label
-/// than 0 or 1, or fewer than two rows of a class.
+/// Compares the AUROC of two scores of the same rows (DeLong et al. 1988). InputError for unequal lengths, another
+/// label than 0 or 1, or fewer than two rows of a class.
 PairedDelong delong_paired(std::span<const double> scores_a, std::span<const double> scores_b,
                            std::span<const std::uint8_t> labels);
 

@@ -1,4 +1,5 @@
-// Agreement with SciPy, scikit-learn and brute force: tests/golden/stats.json (made by tests/reference/stats/make_golden.py).
+// Agreement with SciPy, scikit-learn and brute force: tests/golden/stats.json (made by
+// tests/reference/stats/make_golden.py).
 #include <algorithm>
 #include <boost/test/unit_test.hpp>
 #include <cmath>
@@ -141,7 +142,8 @@ BOOST_AUTO_TEST_CASE(benjamini_hochberg_lists) {
     for (const json& expected : golden()["benjamini_hochberg"]) {
         const std::vector<double> q = benjamini_hochberg(expected["p"].get<std::vector<double>>());
         BOOST_REQUIRE(q.size() == expected["q"].size());
-        for (std::size_t i = 0; i < q.size(); ++i) expect_close(q[i], expected["q"][i], "q-value");
+        for (std::size_t i = 0; i < q.size(); ++i)
+            expect_close(q[i], expected["q"][i], "q-value");
     }
 }
 

@@ -47,7 +47,8 @@ BOOST_AUTO_TEST_CASE(benjamini_hochberg_worked_example) {
     const std::vector<double> p = {.001, .008, .039, .041, .042, .06, .074, .205, .212, .216};
     const std::vector<double> q = {.01, .04, .084, .084, .084, .1, .105714, .216, .216, .216};
     const std::vector<double> computed = benjamini_hochberg(p);
-    for (std::size_t i = 0; i < p.size(); ++i) BOOST_TEST(computed[i] == q[i], tt::tolerance(1e-5));
+    for (std::size_t i = 0; i < p.size(); ++i)
+        BOOST_TEST(computed[i] == q[i], tt::tolerance(1e-5));
 }
 
 BOOST_AUTO_TEST_CASE(benjamini_hochberg_keeps_the_order_of_the_input) {

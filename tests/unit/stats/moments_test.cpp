@@ -75,8 +75,10 @@ BOOST_AUTO_TEST_CASE(different_constants_give_the_limits) {
 
 BOOST_AUTO_TEST_CASE(tiny_units_keep_their_degrees_of_freedom) {
     std::vector<double> a = positives, b = negatives;
-    for (double& x : a) x *= 1e-120;
-    for (double& x : b) x *= 1e-120;
+    for (double& x : a)
+        x *= 1e-120;
+    for (double& x : b)
+        x *= 1e-120;
     BOOST_TEST(welch_t(moments(a), moments(b)).df == welch_t(moments(positives), moments(negatives)).df,
                tt::tolerance(1e-12));
     BOOST_TEST(welch_t(moments(a), moments(b)).p == welch_t(moments(positives), moments(negatives)).p,

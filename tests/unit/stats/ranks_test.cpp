@@ -102,7 +102,8 @@ BOOST_AUTO_TEST_CASE(auroc_counts_pairs) {
             std::generate(n.begin(), n.end(), next);
             double u = 0;
             for (double x : p) {
-                for (double y : n) u += x > y ? 1 : (x == y ? 0.5 : 0);
+                for (double y : n)
+                    u += x > y ? 1 : (x == y ? 0.5 : 0);
             }
             BOOST_TEST(auroc(p, n) == u / static_cast<double>(n1 * n0), tt::tolerance(1e-15));
             BOOST_TEST(mann_whitney(p, n).u == u);
