@@ -1,9 +1,10 @@
-"""Writes tests/golden/analysis.json: statistics of latents, held-out detection and a bag of words by NumPy, SciPy and scikit-learn.
-The C++ test compares pva's room `analysis` with it.
+"""Writes tests/golden/analysis.json: statistics of latents, held-out detection and a bag of words by NumPy, SciPy and
+scikit-learn. The C++ test compares pva's room `analysis` with it.
 
-    python3 tests/reference/analysis/make_golden.py [mbpp.jsonl]    (from the root of the checkout; needs numpy, scipy, scikit-learn)
+    python3 tests/reference/analysis/make_golden.py [mbpp.jsonl]
 
-With the MBPP file, decision values for its problem texts are added; the texts themselves are not stored.
+from the root of the checkout; needs numpy, scipy, scikit-learn. With the MBPP file, decision values for its problem
+texts are added; the texts themselves are not stored.
 """
 import json
 import math
@@ -12,6 +13,7 @@ import sys
 
 import numpy as np
 import scipy
+import scipy.special
 import scipy.stats
 import sklearn
 import sklearn.metrics
@@ -28,15 +30,19 @@ def delong_variance(p, n):
 
 def latent(column, labels):
     right, wrong = column[labels == 1], column[labels == 0]
-    out = {"fired_rows": int((column != 0).sum()), "firing_share_right": (right != 0).mean(), "firing_share_wrong": (wrong != 0).mean(),
+    out = {"fired_rows": int((column != 0).sum()),
+           "firing_share_right": (right != 0).mean(), "firing_share_wrong": (wrong != 0).mean(),
            "mean_right": right.mean(), "mean_wrong": wrong.mean(),
            "variance_right": right.var(ddof=1), "variance_wrong": wrong.var(ddof=1),
-           "auroc": sklearn.metrics.roc_auc_score(labels, column), "auroc_standard_error": math.sqrt(delong_variance(right, wrong))}
+           "auroc": sklearn.metrics.roc_auc_score(labels, column),
+           "auroc_standard_error": math.sqrt(delong_variance(right, wrong))}
     if len(set(column)) == 1:
-        out |= {"variance_right": 0.0, "variance_wrong": 0.0, "cohens_d": 0.0, "welch_t": 0.0, "welch_df": len(labels) - 2.0, "welch_p": 1.0}
+        out |= {"variance_right": 0.0, "variance_wrong": 0.0, "cohens_d": 0.0, "welch_t": 0.0,
+                "welch_df": len(labels) - 2.0, "welch_p": 1.0}
     else:
         test = scipy.stats.ttest_ind(right, wrong, equal_var=False)
-        pooled = ((len(right) - 1) * out["variance_right"] + (len(wrong) - 1) * out["variance_wrong"]) / (len(labels) - 2)
+        squares = (len(right) - 1) * out["variance_right"] + (len(wrong) - 1) * out["variance_wrong"]
+        pooled = squares / (len(labels) - 2)
         out |= {"cohens_d": (out["mean_right"] - out["mean_wrong"]) / math.sqrt(pooled),
                 "welch_t": test.statistic, "welch_df": test.df, "welch_p": test.pvalue}
     return out
@@ -77,7 +83,8 @@ def make_detection(tie, positive_class):
     y = tuning_passed if positive_class == "right" else 1 - tuning_passed
     z = analysis_passed if positive_class == "right" else 1 - analysis_passed
     distinct = np.unique(tuning)
-    candidates = np.concatenate([distinct[:1], (distinct[:-1] + distinct[1:]) / 2, [np.nextafter(distinct[-1], np.inf)]])
+    midpoints = (distinct[:-1] + distinct[1:]) / 2
+    candidates = np.concatenate([distinct[:1], midpoints, [np.nextafter(distinct[-1], np.inf)]])
     scores = [sklearn.metrics.f1_score(y, tuning >= t, zero_division=0) for t in candidates]
     best = max(range(len(candidates)), key=lambda i: (round(scores[i], 12), i))
     predicted = (analysis >= candidates[best]).astype(int)
@@ -87,19 +94,22 @@ def make_detection(tie, positive_class):
     half = scipy.stats.norm.ppf(0.975) * se / (a * (1 - a))
     return {"positive_class": positive_class, "tuning": tuning.tolist(), "tuning_passed": tuning_passed.tolist(),
             "analysis": analysis.tolist(), "analysis_passed": analysis_passed.tolist(),
-            "expected": {"threshold": candidates[best], "tuning_f1": scores[best], "tp": tp, "fp": fp, "tn": tn, "fn": fn,
+            "expected": {"threshold": candidates[best], "tuning_f1": scores[best],
+                         "tp": tp, "fp": fp, "tn": tn, "fn": fn,
                          "base_rate": z.mean(), "auroc": a, "auroc_standard_error": se,
                          "lower": scipy.special.expit(scipy.special.logit(a) - half),
                          "upper": scipy.special.expit(scipy.special.logit(a) + half),
-                         "f1": sklearn.metrics.f1_score(z, predicted), "always_positive_f1": sklearn.metrics.f1_score(z, np.ones_like(z)),
-                         "precision": sklearn.metrics.precision_score(z, predicted), "recall": sklearn.metrics.recall_score(z, predicted),
+                         "f1": sklearn.metrics.f1_score(z, predicted),
+                         "always_positive_f1": sklearn.metrics.f1_score(z, np.ones_like(z)),
+                         "precision": sklearn.metrics.precision_score(z, predicted),
+                         "recall": sklearn.metrics.recall_score(z, predicted),
                          "balanced_accuracy": sklearn.metrics.balanced_accuracy_score(z, predicted),
                          "mcc": sklearn.metrics.matthews_corrcoef(z, predicted),
                          "average_precision": sklearn.metrics.average_precision_score(z, analysis)}}
 
 
-WORDS = ("Write a function to find the SUM of all even odd numbers in list2 my_list (sorted), count vowels; reverse string "
-         "without using map/filter — naïve: return True if x>=10 else False. tuple_of_3 Gruppe A_1").split(" ")
+WORDS = ("Write a function to find the SUM of all even odd numbers in list2 my_list (sorted), count vowels; reverse "
+         "string without using map/filter — naïve: return True if x>=10 else False. tuple_of_3 Gruppe A_1").split(" ")
 
 
 def bag_of_words(texts, labels):
@@ -112,9 +122,13 @@ def bag_of_words(texts, labels):
 def make_texts():
     def text():
         return " ".join(rng.choice(WORDS, rng.integers(5, 15)))
-    train, held_out = [text() for _ in range(200)], [text() for _ in range(100)] + ["", "unseen words only here", "SUM sum sum"]
+
+    train = [text() for _ in range(200)]
+    held_out = [text() for _ in range(100)] + ["", "unseen words only here", "SUM sum sum"]
+
     def label(t):
         return int(("even" in t) + rng.normal(0, 0.7) > 0.5)
+
     train_labels, held_out_labels = [label(t) for t in train], [label(t) for t in held_out]
     vectorizer, model, x = bag_of_words(train, train_labels)
     held_out_values = model.decision_function(vectorizer.transform(held_out))
@@ -147,5 +161,6 @@ if len(sys.argv) > 1:
     golden["bag_of_words_mbpp"] = make_mbpp(sys.argv[1])
 elif path.exists():
     golden["bag_of_words_mbpp"] = json.loads(path.read_text())["bag_of_words_mbpp"]
-path.write_text(json.dumps(golden, allow_nan=False, separators=(",", ":")).replace("},{", "},\n{").replace('],"', '],\n"') + "\n")
+text = json.dumps(golden, allow_nan=False, separators=(",", ":"))
+path.write_text(text.replace("},{", "},\n{").replace('],"', '],\n"') + "\n")
 print(path, path.stat().st_size, "bytes")

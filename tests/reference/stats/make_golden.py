@@ -1,5 +1,5 @@
-"""Writes tests/golden/stats.json: statistics of seeded inputs by NumPy, SciPy and scikit-learn, and by brute force where these
-have no function (DeLong, thresholds). The C++ test compares pva's room `stats` with it.
+"""Writes tests/golden/stats.json: statistics of seeded inputs by NumPy, SciPy and scikit-learn, and by brute force
+where these have no function (DeLong, thresholds). The C++ test compares pva's room `stats` with it.
 
     python3 tests/reference/stats/make_golden.py      (from the root of the checkout; needs numpy, scipy, scikit-learn)
 """
@@ -61,14 +61,16 @@ def delong(p, n):
     out = {"variance": variance}
     if variance > 1e-20:
         half = scipy.stats.norm.ppf(0.975) * math.sqrt(variance) / (a * (1 - a))
-        out["interval"] = [scipy.special.expit(scipy.special.logit(a) - half), scipy.special.expit(scipy.special.logit(a) + half)]
+        logit = scipy.special.logit(a)
+        out["interval"] = [scipy.special.expit(logit - half), scipy.special.expit(logit + half)]
     return out
 
 
 def thresholds(scores, labels):
     """Brute force over all candidates in exact fractions; of equal ones the highest threshold."""
     distinct = sorted(set(scores))
-    candidates = [distinct[0]] + [(a + b) / 2 for a, b in zip(distinct, distinct[1:])] + [math.nextafter(distinct[-1], math.inf)]
+    midpoints = [(a + b) / 2 for a, b in zip(distinct, distinct[1:])]
+    candidates = [distinct[0], *midpoints, math.nextafter(distinct[-1], math.inf)]
     n1, n0 = int(sum(labels)), int(len(labels) - sum(labels))
     best = {}
     for t in candidates:
@@ -114,7 +116,7 @@ def describe(p, n):
             df = float(se2**2 / ((v1 / n1) ** 2 / (n1 - 1) + (v0 / n0) ** 2 / (n0 - 1)))
             case["welch"] = {"t": t, "df": df, "p": 2 * scipy.stats.t.sf(abs(t), df)}
             r = scipy.stats.ttest_ind(p, n, equal_var=False)  # rounds at the size of the values, hence the tolerance
-            assert np.allclose([r.statistic, r.df, r.pvalue], [t, df, case["welch"]["p"]], rtol=1e-6), (r, case["welch"])
+            assert np.allclose([r.statistic, r.df, r.pvalue], [t, df, case["welch"]["p"]], rtol=1e-6), r
             v = n1 + n0 - 2
             d = float(m1 - m0) / math.sqrt(((n1 - 1) * v1 + (n0 - 1) * v0) / v)
             j = math.exp(math.lgamma(v / 2) - math.lgamma((v - 1) / 2)) / math.sqrt(v / 2)
@@ -141,8 +143,9 @@ def paired(labels, a, b):
     s = np.cov(v10) / one.sum() + np.cov(v01) / zero.sum()
     variance = s[0, 0] + s[1, 1] - 2 * s[0, 1]
     z = (v10[0].mean() - v10[1].mean()) / math.sqrt(variance)
-    return {"labels": labels.tolist(), "a": a.tolist(), "b": b.tolist(), "auroc_a": v10[0].mean(), "auroc_b": v10[1].mean(),
-            "variance": variance, "z": z, "p": 2 * scipy.stats.norm.sf(abs(z))}
+    return {"labels": labels.tolist(), "a": a.tolist(), "b": b.tolist(),
+            "auroc_a": v10[0].mean(), "auroc_b": v10[1].mean(), "variance": variance,
+            "z": z, "p": 2 * scipy.stats.norm.sf(abs(z))}
 
 
 def make_paired():
@@ -150,7 +153,9 @@ def make_paired():
     for n in (12, 60, 200):
         labels = (np.arange(n) % 3 == 0).astype(int)
         signal = labels + rng.normal(0, 1.5, n)
-        out.append(paired(labels, np.round(signal + rng.normal(0, 1, n), 1), np.maximum(0, np.round(signal + rng.normal(0, 2, n), 1))))
+        a = np.round(signal + rng.normal(0, 1, n), 1)
+        b = np.maximum(0, np.round(signal + rng.normal(0, 2, n), 1))
+        out.append(paired(labels, a, b))
     return out
 
 
@@ -173,8 +178,8 @@ def make_proportions():
 
 
 def make_bh():
-    lists = [[.001, .008, .039, .041, .042, .06, .074, .205, .212, .216], [0.7], [1.0, 0.0, 1.0], [0.02, 0.02, 0.01, 0.5, 0.5],
-             rng.random(200).tolist(), (rng.random(300) ** 8).tolist()]
+    lists = [[.001, .008, .039, .041, .042, .06, .074, .205, .212, .216], [0.7], [1.0, 0.0, 1.0],
+             [0.02, 0.02, 0.01, 0.5, 0.5], rng.random(200).tolist(), (rng.random(300) ** 8).tolist()]
     return [{"p": p, "q": scipy.stats.false_discovery_control(p, method="bh").tolist()} for p in lists]
 
 
@@ -188,5 +193,6 @@ golden = {
 }
 path = pathlib.Path("tests/golden/stats.json")
 path.parent.mkdir(parents=True, exist_ok=True)
-path.write_text(json.dumps(golden, allow_nan=False, separators=(",", ":")).replace('"},"', '"},\n"').replace('},{', '},\n{') + "\n")
+text = json.dumps(golden, allow_nan=False, separators=(",", ":"))
+path.write_text(text.replace('"},"', '"},\n"').replace('},{', '},\n{') + "\n")
 print(path, path.stat().st_size, "bytes")
