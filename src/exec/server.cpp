@@ -1,0 +1,723 @@
+// Poll loop over the socket, the pipes of the boxes, the deaths of children and the clock.
+#include "server.h"
+
+#include <poll.h>
+#include <sys/random.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+
+#include <algorithm>
+#include <csignal>
+#include <cstdio>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+
+#include "process_tree.h"
+
+namespace pva::exec {
+
+namespace {
+
+using std::chrono::duration;
+using std::chrono::duration_cast;
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+
+constexpr auto look_interval = milliseconds(25);
+constexpr auto box_start_limit = seconds(60);   // only ever reached by a broken system
+constexpr auto box_end_limit = seconds(60);     // a process that not even SIGKILL ends hangs in a file system
+constexpr auto leave_limit = milliseconds(250);
+constexpr auto heartbeat_interval = seconds(2);
+constexpr int most_attempts = 3;
+constexpr std::uint64_t script_output_bytes = 1ull << 30;
+constexpr std::uint64_t probe_id = 0;
+constexpr std::size_t report_header = 20;       // token, length
+constexpr std::uint32_t largest_report = 8192;
+
+Clock::duration from_seconds(double value) { return duration_cast<Clock::duration>(duration<double>(value)); }
+double to_seconds(Clock::duration value) { return duration<double>(value).count(); }
+double to_seconds(const timeval& value) { return static_cast<double>(value.tv_sec) + 1e-6 * value.tv_usec; }
+
+// Reads what is there, keeps at most `keep` bytes. False at the end of the file.
+bool drain(const Fd& fd, std::string& into, std::uint64_t keep, bool& overflow) {
+    char piece[65536];
+    for (;;) {
+        const ssize_t count = ::read(fd.get(), piece, sizeof piece);
+        if (count == 0) return false;
+        if (count < 0) {
+            if (errno == EINTR) continue;
+            return errno == EAGAIN;
+        }
+        const std::uint64_t room = keep - into.size();
+        if (static_cast<std::uint64_t>(count) > room) overflow = true;
+        into.append(piece, std::min<std::uint64_t>(room, static_cast<std::uint64_t>(count)));
+        if (overflow) return true;  // an endless writer must not hold the loop
+    }
+}
+
+bool drain(const Fd& fd, std::string& into) {
+    bool overflow = false;
+    return drain(fd, into, into.size() + (1u << 20), overflow);
+}
+
+// Place in the order of Verdict's comment; classes of exceptions all come last.
+int precedence(Verdict verdict) {
+    constexpr Verdict order[] = {Verdict::internal,    Verdict::output_limit, Verdict::memory, Verdict::nproc,
+                                 Verdict::timeout_cpu, Verdict::timeout_wall, Verdict::signal, Verdict::early_exit};
+    const auto* place = std::find(std::begin(order), std::end(order), verdict);
+    return static_cast<int>(place - std::begin(order));
+}
+
+std::string step_name(const Job::Step& step) {
+    if (step.kind == 'u') return "setup code";
+    if (step.kind == 't') return "test " + std::to_string(step.test);
+    return "program";
+}
+
+// Signals that a fault of the program itself raises; any other may have come from elsewhere.
+bool raised_by_fault(int number) {
+    for (const int fault : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGSYS, SIGTRAP, SIGXCPU, SIGXFSZ, SIGPIPE}) {
+        if (number == fault) return true;
+    }
+    return false;
+}
+
+std::string first_line_of(const char* path) {
+    std::ifstream file(path);
+    std::string line;
+    std::getline(file, line);
+    return line;
+}
+
+// What the kernel says about namespaces, for the message of a refusal.
+std::string namespace_settings() {
+    std::string text;
+    for (const char* path : {"/proc/sys/user/max_user_namespaces", "/proc/sys/kernel/unprivileged_userns_clone",
+                             "/proc/sys/kernel/apparmor_restrict_unprivileged_userns"}) {
+        const std::string value = first_line_of(path);
+        if (!value.empty()) text += (text.empty() ? "" : ", ") + std::string(path) + " = " + value;
+    }
+    return text;
+}
+
+std::string trimmed(std::string text) {
+    while (!text.empty() && (text.back() == '\n' || text.back() == ' ')) text.pop_back();
+    return text;
+}
+
+}  // namespace
+
+Server::Server(Fd socket, const SupervisorOptions& options) : socket_(std::move(socket)), options_(options) {}
+
+int Server::run() {
+    try {
+        sigset_t children;
+        ::sigemptyset(&children);
+        ::sigaddset(&children, SIGCHLD);
+        ::sigprocmask(SIG_SETMASK, &children, nullptr);
+        child_signals_ = Fd(::signalfd(-1, &children, SFD_CLOEXEC | SFD_NONBLOCK));
+        if (!child_signals_) throw IoError("cannot create a signalfd: " + last_error());
+        Writer hello;
+        try {
+            prepare();
+            hello.number<std::int32_t>(0);
+            hello.text("");
+        } catch (const Error& error) {
+            hello.number<std::int32_t>(static_cast<std::int32_t>(error.exit_code()));
+            hello.text(error.what());
+        }
+        hello.text(description_);
+        hello.text(starter_ ? starter_->plan().interpreter.version : "");
+        send(MessageKind::hello, hello.take());
+        serve();
+        return 0;
+    } catch (const std::exception& error) {
+        std::fprintf(stderr, "pva supervisor process %d: %s\n", static_cast<int>(::getpid()), error.what());
+        return 70;
+    }
+}
+
+// Tries the strongest form of the asked isolation first. Weaker forms of `namespaces` are still namespaces.
+void Server::prepare() {
+    BoxPlan plan;
+    plan.isolation = options_.isolation;
+    plan.limits = options_.limits;
+    plan.interpreter = find_interpreter(options_.python);
+    const std::string python = "Python " + plan.interpreter.version + " (" + plan.interpreter.executable + ")";
+    if (plan.isolation == Isolation::rlimits) {
+        options_.workers = 1;
+        const Outcome outcome = probe(plan);
+        if (outcome.verdict != Verdict::passed) {
+            throw IoError("cannot run a trivial program with resource limits: " + outcome.detail + " " +
+                          trimmed(outcome.stderr_text));
+        }
+        description_ = "rlimits: resource limits and system call filter only, files and processes of this user exposed; " +
+                       python;
+        return;
+    }
+    plan.bwrap = find_in_path(options_.bwrap);
+    if (plan.bwrap.empty()) {
+        throw IoError("bubblewrap (\"" + options_.bwrap +
+                      "\") is not in PATH; install it (Debian: apt-get install bubblewrap), or accept weaker isolation "
+                      "with --isolation rlimits");
+    }
+    plan.bwrap_version = bwrap_version(plan.bwrap);
+    std::vector<std::pair<bool, bool>> variants = {{true, true}};  // user namespace, proc
+    if (::geteuid() == 0) variants.push_back({false, true});
+    variants.push_back({true, false});
+    if (::geteuid() == 0) variants.push_back({false, false});
+    std::string reasons;
+    for (const auto& [user_namespace, proc] : variants) {
+        plan.user_namespace = user_namespace;
+        plan.proc = proc;
+        const Outcome outcome = probe(plan);
+        if (outcome.verdict == Verdict::passed) {
+            description_ = "namespaces: bubblewrap " + plan.bwrap_version + ", " + (user_namespace ? "user " : "") +
+                           "pid mount net ipc uts" + (proc ? "" : ", no /proc") + ", system call filter" +
+                           (::geteuid() == 0 ? ", processes limited by watching (root)" : "") + "; " + python;
+            return;
+        }
+        const std::string reason = trimmed(outcome.stderr_text.empty() ? outcome.detail : outcome.stderr_text);
+        if (reasons.find(reason) == std::string::npos) reasons += (reasons.empty() ? "" : "; ") + reason;
+    }
+    const std::string settings = namespace_settings();
+    throw IoError("this system does not let " + plan.bwrap + " (version " + plan.bwrap_version +
+                  ", 0.7 or newer is needed) run a program in namespaces of its own: " + reasons +
+                  (settings.empty() ? "" : " (" + settings + ")") +
+                  ". Ask the administrator to allow user namespaces, or accept weaker isolation with --isolation rlimits");
+}
+
+Outcome Server::probe(const BoxPlan& plan) {
+    starter_.emplace(plan);
+    Job job;
+    job.id = probe_id;
+    job.program = Program{"value = 6 * 7\n", "", {"assert value == 42"}};
+    job.attempts = most_attempts - 1;  // a refusal does not become better by repetition
+    queue_.push_back(std::move(job));
+    probed_.reset();
+    while (!probed_) step(seconds(1));
+    return *probed_;
+}
+
+void Server::serve() {
+    while (!rank_gone_) step(seconds(60));
+    for (Job& job : running_) end_box(job);
+    const auto give_up = Clock::now() + seconds(5);
+    while (Clock::now() < give_up && std::any_of(running_.begin(), running_.end(), [&](Job& job) { return !gone(job); })) {
+        ::poll(nullptr, 0, 2);
+        reap();
+    }
+    sweep_strays();
+    for (const Job& job : running_) {
+        std::error_code ignored;  // a folder under the temporary folder; nobody is left to tell
+        if (!job.now.box.folder.empty()) std::filesystem::remove_all(job.now.box.folder, ignored);
+    }
+}
+
+// One turn: start what may start, wait for something to happen, deal with all of it.
+void Server::step(Clock::duration at_most) {
+    while (!queue_.empty() && running_.size() < static_cast<std::size_t>(options_.workers)) {
+        running_.push_back(std::move(queue_.front()));
+        queue_.pop_front();
+        begin(running_.back());
+    }
+
+    const auto before = Clock::now();
+    auto wake = before + at_most;
+    if (!running_.empty()) wake = std::min(wake, next_heartbeat_);
+    std::vector<pollfd> wanted = {{socket_.get(), static_cast<short>(POLLIN | (outbox_.empty() ? 0 : POLLOUT)), 0},
+                                  {child_signals_.get(), POLLIN, 0}};
+    for (const Job& job : running_) {
+        const Job::Attempt& now = job.now;
+        wake = std::min(wake, now.next_look);
+        for (const Fd* fd : {&now.box.output, &now.box.errors, &now.box.results, &now.box.status, &now.box.info}) {
+            if (*fd) wanted.push_back({fd->get(), POLLIN, 0});
+        }
+        if (now.box.commands && !now.to_write.empty()) wanted.push_back({now.box.commands.get(), POLLOUT, 0});
+        if (now.box.input) wanted.push_back({now.box.input.get(), POLLOUT, 0});
+    }
+    const auto timeout = std::max<Clock::duration>(wake - before, Clock::duration::zero());
+    const timespec wait{duration_cast<seconds>(timeout).count(),
+                        static_cast<long>((duration_cast<std::chrono::nanoseconds>(timeout) %
+                                           std::chrono::nanoseconds(seconds(1))).count())};
+    if (::ppoll(wanted.data(), wanted.size(), &wait, nullptr) < 0 && errno != EINTR) {
+        throw InternalError("poll failed: " + last_error());
+    }
+    // Much later than asked: the job was suspended and its programs with it. That time is nobody's.
+    const auto gap = Clock::now() - before - timeout;
+    if (gap > seconds(2)) {
+        for (Job& job : running_) {
+            job.now.begun += gap;
+            job.now.ready += gap;
+        }
+    }
+
+    signalfd_siginfo ignored[8];
+    while (::read(child_signals_.get(), ignored, sizeof ignored) > 0) {
+    }
+    reap();
+    take_messages();
+    for (auto place = running_.begin(); place != running_.end();) {
+        Job& job = *place;
+        const auto next = std::next(place);
+        read_box(job);
+        if (!job.now.killing && Clock::now() >= job.now.next_look) look(job);
+        if (job.now.box_status) end_box(job);
+        if (job.now.killing) {
+            job.now.next_look = Clock::now() + milliseconds(2);
+            if (gone(job)) finish(job);
+        }
+        place = next;
+    }
+    if (!running_.empty() && Clock::now() >= next_heartbeat_) {
+        send(MessageKind::heartbeat, "");
+        next_heartbeat_ = Clock::now() + heartbeat_interval;
+    }
+    flush_socket();
+}
+
+void Server::take_messages() {
+    char piece[65536];
+    for (;;) {
+        const ssize_t count = ::recv(socket_.get(), piece, sizeof piece, MSG_DONTWAIT);
+        if (count < 0 && errno == EINTR) continue;
+        if (count < 0 && errno == EAGAIN) break;
+        if (count <= 0) {
+            rank_gone_ = true;
+            return;
+        }
+        inbox_.append(piece, static_cast<std::size_t>(count));
+        if (inbox_.size() > (1u << 20)) break;  // deal with these first
+    }
+    while (const std::optional<Message> message = take_message(inbox_)) {
+        Reader reader(message->payload);
+        Job job;
+        job.id = reader.number<std::uint64_t>();
+        if (message->kind == MessageKind::program) {
+            job.program = take_program(reader);
+        } else if (message->kind == MessageKind::script) {
+            job.script = true;
+            job.program.source = reader.text();
+            job.input = reader.text();
+        } else {
+            throw InternalError("the rank sent a message of an unknown kind");
+        }
+        queue_.push_back(std::move(job));
+    }
+}
+
+void Server::send(MessageKind kind, std::string_view payload) {
+    outbox_ += encode(kind, payload);
+    flush_socket();
+}
+
+void Server::flush_socket() {
+    while (!outbox_.empty() && !rank_gone_) {
+        const ssize_t count = ::send(socket_.get(), outbox_.data(), outbox_.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
+        if (count < 0 && errno == EINTR) continue;
+        if (count < 0 && errno == EAGAIN) return;
+        if (count < 0) {
+            rank_gone_ = true;
+            return;
+        }
+        outbox_.erase(0, static_cast<std::size_t>(count));
+    }
+}
+
+void Server::begin(Job& job) {
+    job.steps.clear();
+    if (job.script) {
+        job.steps.push_back({'s', &job.program.source, -1});
+    } else {
+        job.steps.push_back({'p', &job.program.source, -1});
+        if (!job.program.setup_code.empty()) job.steps.push_back({'u', &job.program.setup_code, -1});
+        for (std::size_t i = 0; i < job.program.tests.size(); ++i) {
+            job.steps.push_back({'t', &job.program.tests[i], static_cast<int>(i)});
+        }
+    }
+    restart_attempt(job);
+}
+
+void Server::restart_attempt(Job& job) {
+    job.now = Job::Attempt{};
+    ++job.attempts;
+    job.now.begun = Clock::now();
+    job.now.next_look = job.now.begun + look_interval;
+    job.now.box = starter_->start(job.script ? options_.script_seconds : 0);
+    if (starter_->plan().isolation == Isolation::rlimits) job.now.box.info.reset();
+    send_step(job);
+}
+
+// Sends the next command with a fresh token: the first only asks whether the box stands.
+void Server::send_step(Job& job) {
+    Job::Attempt& now = job.now;
+    if (::getrandom(now.token.data(), now.token.size(), 0) != static_cast<ssize_t>(now.token.size())) {
+        throw InternalError("the system gives no random bytes: " + last_error());
+    }
+    static const std::string nothing;
+    const Job::Step step = now.is_ready ? job.steps.at(now.step++) : Job::Step{'r', &nothing, -1};
+    const auto length = static_cast<std::uint32_t>(std::min<std::size_t>(step.text->size(), UINT32_MAX));
+    now.to_write.append(now.token.data(), now.token.size());
+    now.to_write.push_back(step.kind);
+    for (int shift = 0; shift < 32; shift += 8) now.to_write.push_back(static_cast<char>(length >> shift & 0xff));
+    now.to_write.append(*step.text, 0, length);
+    now.awaiting = step.kind != 's';
+}
+
+void Server::read_box(Job& job) {
+    Job::Attempt& now = job.now;
+    Box& box = now.box;
+    const std::uint64_t keep = job.script ? script_output_bytes : options_.limits.output_bytes;
+    bool overflow = false;
+    if (box.output && !drain(box.output, now.out, keep, overflow)) box.output.reset();
+    if (box.errors && !drain(box.errors, now.err, keep, overflow)) box.errors.reset();
+    if (overflow && !now.killing) {
+        fail(job, Verdict::output_limit, "more than " + std::to_string(keep) + " bytes of output");
+    }
+    if (box.info && !drain(box.info, now.info)) {
+        box.info.reset();
+        const std::size_t place = now.info.find("\"child-pid\":");
+        if (place != std::string::npos) {
+            now.init = std::atoi(now.info.c_str() + place + 12);
+        }
+    }
+    if (box.results) {
+        if (!drain(box.results, now.results)) box.results.reset();
+        read_results(job);
+    }
+    if (box.status && !drain(box.status, now.status)) box.status.reset();
+    if (now.status.size() >= 4) leave_box(job);  // the program's process has ended by itself
+
+    while (box.commands && !now.to_write.empty() && !now.killing) {
+        const ssize_t count = ::write(box.commands.get(), now.to_write.data(), now.to_write.size());
+        if (count < 0 && errno == EINTR) continue;
+        if (count < 0 && errno == EAGAIN) break;
+        if (count < 0) {
+            box.commands.reset();  // the other end is closed: its exit or the clock decides
+            break;
+        }
+        now.to_write.erase(0, static_cast<std::size_t>(count));
+    }
+    while (box.input && !now.killing) {
+        if (now.input_written == job.input.size()) {
+            box.input.reset();
+            break;
+        }
+        const ssize_t count =
+            ::write(box.input.get(), job.input.data() + now.input_written, job.input.size() - now.input_written);
+        if (count < 0 && errno == EINTR) continue;
+        if (count < 0 && errno == EAGAIN) break;
+        if (count < 0) {
+            box.input.reset();
+            break;
+        }
+        now.input_written += static_cast<std::size_t>(count);
+    }
+}
+
+void Server::read_results(Job& job) {
+    Job::Attempt& now = job.now;
+    while (!now.results.empty() && !now.proven) {
+        const std::size_t shown = std::min(now.results.size(), now.token.size());
+        bool valid = now.awaiting && std::equal(now.results.begin(), now.results.begin() + static_cast<long>(shown),
+                                                now.token.begin());
+        std::uint32_t length = 0;
+        if (valid && now.results.size() >= report_header) {
+            std::memcpy(&length, now.results.data() + now.token.size(), sizeof length);
+            valid = length <= largest_report;
+        }
+        if (!valid) {
+            now.suspicious = true;
+            now.results.clear();
+            now.awaiting = false;
+            fail(job, Verdict::runtime, "bytes on the result channel that are no report");
+            return;
+        }
+        if (now.results.size() < report_header || now.results.size() < report_header + length) return;
+        const std::string payload = now.results.substr(report_header, length);
+        now.results.erase(0, report_header + length);
+        now.awaiting = false;
+        take_report(job, payload);
+    }
+}
+
+void Server::take_report(Job& job, std::string_view payload) {
+    Job::Attempt& now = job.now;
+    if (!now.is_ready) {
+        now.is_ready = true;
+        now.ready = Clock::now();
+        send_step(job);
+        return;
+    }
+    const std::size_t end = payload.find('\0');
+    const Job::Step& step = job.steps[now.step - 1];
+    Verdict verdict = Verdict::runtime;
+    try {
+        verdict = verdict_from_string(payload.substr(0, end));
+    } catch (const InputError&) {
+        now.suspicious = true;
+        fail(job, Verdict::runtime, "a report that is none");
+        return;
+    }
+    if (verdict == Verdict::passed) {
+        if (step.test >= 0) ++now.passed;
+    } else {
+        if (step.test >= 0 && now.first_failed < 0) now.first_failed = step.test;
+        const std::string_view words = end == std::string_view::npos ? std::string_view() : payload.substr(end + 1);
+        now.failures.emplace_back(verdict, step_name(step) + ": " + std::string(words));
+    }
+    if (now.killing || now.leaving) return;  // read after the box was ended
+    const bool useless = verdict != Verdict::passed && step.test < 0;  // without it no test says anything
+    if (useless || now.step == job.steps.size()) {
+        now.proven = !useless;
+        now.stopped_by_us = true;
+        leave_box(job);
+    } else {
+        send_step(job);
+    }
+}
+
+// What the processes of the box use now.
+BoxUse Server::measure(Job& job) {
+    Job::Attempt& now = job.now;
+    if (!now.proc && now.is_ready && now.init != 0 && starter_->plan().proc) {
+        // Not before the box stands: until then this path leads to the machine's own.
+        const std::string path = "/proc/" + std::to_string(now.init) + "/root/proc";
+        now.proc = Fd(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    }
+    const Fd machine(now.proc ? -1 : ::open("/proc", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    const BoxUse use = now.proc ? look_at_box(now.proc.get(), 0) : look_at_box(machine.get(), now.box.pid);
+    now.seen.cpu_seconds = std::max(now.seen.cpu_seconds, use.cpu_seconds);
+    now.seen.waiting_seconds = std::max(now.seen.waiting_seconds, use.waiting_seconds);
+    now.seen.peak_bytes = std::max(now.seen.peak_bytes, use.peak_bytes);
+    return use;
+}
+
+// Clock, processor time, memory and number of processes, seen from outside.
+void Server::look(Job& job) {
+    Job::Attempt& now = job.now;
+    const auto time = Clock::now();
+    if (now.leaving) {
+        now.next_look = now.leave_until;
+        if (time >= now.leave_until) end_box(job);
+        return;
+    }
+    if (!now.is_ready) {
+        now.next_look = time + look_interval;
+        if (time - now.begun > box_start_limit) fail(job, Verdict::internal, "the box did not start in a minute");
+        return;
+    }
+    const Limits& limits = options_.limits;
+    const double wall_limit = job.script ? options_.script_seconds : limits.wall_seconds;
+    const double cpu_limit = job.script ? options_.script_seconds : limits.cpu_seconds;
+    const BoxUse use = measure(job);
+    if (!job.script && use.tasks > limits.processes) {
+        return fail(job, Verdict::nproc, std::to_string(use.tasks) + " processes and threads");
+    }
+    if (!job.script && use.rss_bytes > 2 * limits.address_space_bytes) {
+        return fail(job, Verdict::memory, std::to_string(use.rss_bytes >> 20) + " MiB resident in all processes");
+    }
+    if (use.cpu_seconds >= cpu_limit) return fail(job, Verdict::timeout_cpu, std::to_string(cpu_limit) + " s");
+    const auto deadline = now.ready + from_seconds(wall_limit + std::min(now.seen.waiting_seconds, 2 * wall_limit));
+    if (time >= deadline) {
+        // A busy program reaches both limits together when they are equal: the same verdict every time.
+        const bool busy = use.cpu_seconds >= 0.9 * cpu_limit;
+        return fail(job, busy ? Verdict::timeout_cpu : Verdict::timeout_wall, std::to_string(wall_limit) + " s");
+    }
+    // Looking must stay cheap where there are many processes to look at.
+    const auto cost = Clock::now() - time;
+    now.next_look = std::min(deadline, std::max(time + look_interval, time + 20 * cost));
+}
+
+void Server::fail(Job& job, Verdict verdict, const std::string& detail) {
+    Job::Attempt& now = job.now;
+    std::string where = now.is_ready && now.step > 0 ? step_name(job.steps[now.step - 1]) : "box";
+    if (now.is_ready && now.step > 0 && job.steps[now.step - 1].test >= 0 && now.first_failed < 0) {
+        now.first_failed = job.steps[now.step - 1].test;
+    }
+    now.failures.emplace_back(verdict, where + ": " + std::string(to_string(verdict)) + ": " + detail);
+    if (!now.killing) now.stopped_by_us = true;
+    end_box(job);
+}
+
+// Lets the box end by itself, for a moment: only then does the kernel add up what its processes have used. The child
+// leaves when no more commands can come.
+void Server::leave_box(Job& job) {
+    Job::Attempt& now = job.now;
+    if (now.killing || now.leaving) return;
+    now.leaving = true;
+    now.ended = Clock::now();
+    now.leave_until = now.ended + leave_limit;
+    now.next_look = now.leave_until;
+    now.box.commands.reset();
+}
+
+// The end of bubblewrap is the end of its namespace's first process, and that the end of all others.
+void Server::end_box(Job& job) {
+    Job::Attempt& now = job.now;
+    if (now.killing) return;
+    now.killing = true;
+    now.kill_begun = Clock::now();
+    now.next_look = now.kill_begun;
+    if (!now.leaving) now.ended = now.kill_begun;
+    if (now.box_status) return;
+    if (now.is_ready) measure(job);
+    if (starter_->plan().isolation == Isolation::rlimits) ::kill(-now.box.pid, SIGKILL);
+    ::kill(now.box.pid, SIGKILL);
+}
+
+void Server::reap() {
+    for (;;) {
+        int status = 0;
+        rusage usage{};
+        const pid_t pid = ::wait4(-1, &status, WNOHANG, &usage);
+        if (pid < 0 && errno == EINTR) continue;
+        if (pid <= 0) return;
+        for (Job& job : running_) {
+            if (pid == job.now.box.pid) {
+                job.now.box_status = status;
+                job.now.box_usage = usage;
+            } else if (pid == job.now.init) {
+                job.now.init_reaped = true;
+                job.now.init_usage = usage;
+            }
+        }
+    }
+}
+
+// Whether nothing of the box is alive. Its first process becomes our child when bubblewrap dies before it.
+bool Server::gone(Job& job) {
+    Job::Attempt& now = job.now;
+    if (Clock::now() - now.kill_begun > box_end_limit) return true;
+    if (!now.box_status) return false;
+    if (now.box.info) read_box(job);
+    if (now.init == 0) {
+        sweep_strays();
+        return true;
+    }
+    if (now.init_reaped) return true;
+    siginfo_t info{};
+    if (::waitid(P_PID, static_cast<id_t>(now.init), &info, WEXITED | WNOHANG | WNOWAIT) != 0) return true;  // no child
+    ::kill(now.init, SIGKILL);
+    return false;
+}
+
+// A child that belongs to no running box is an orphan of one that has ended.
+void Server::sweep_strays() {
+    for (bool found = true; found;) {
+        found = false;
+        for (const pid_t pid : own_children()) {
+            const bool known = std::any_of(running_.begin(), running_.end(), [&](const Job& job) {
+                return (pid == job.now.box.pid && !job.now.box_status) || pid == job.now.init;
+            });
+            if (known) continue;
+            found = true;
+            ::kill(pid, SIGKILL);
+            while (::waitpid(pid, nullptr, 0) < 0 && errno == EINTR) {
+            }
+        }
+    }
+}
+
+void Server::finish(Job& job) {
+    Job::Attempt& now = job.now;
+    read_box(job);
+    if (!now.box.folder.empty()) {
+        std::error_code error;
+        std::filesystem::remove_all(now.box.folder, error);
+        if (error) std::fprintf(stderr, "pva supervisor process: cannot remove %s: %s\n", now.box.folder.c_str(),
+                                error.message().c_str());
+    }
+    bool outside_signal = false;
+    Outcome outcome = judge(job, outside_signal);
+    if ((outcome.verdict == Verdict::internal || outside_signal) && job.attempts < most_attempts && !rank_gone_) {
+        restart_attempt(job);
+        return;
+    }
+    Writer writer;
+    writer.number(job.id);
+    if (job.id == probe_id) {
+        probed_ = outcome;
+    } else if (job.script) {
+        const bool success = now.failures.empty() && now.status.size() >= 4 &&
+                             now.status.compare(0, 4, std::string(4, '\0')) == 0;
+        writer.number<std::uint8_t>(success ? 1 : 0);
+        writer.text(now.out);
+        writer.text(success ? "" : outcome.detail + "\n" + trimmed(now.err));
+        send(MessageKind::script_end, writer.take());
+    } else {
+        put(writer, outcome);
+        send(MessageKind::outcome, writer.take());
+    }
+    running_.remove_if([&job](const Job& other) { return &other == &job; });
+}
+
+Outcome Server::judge(const Job& job, bool& outside_signal) const {
+    const Job::Attempt& now = job.now;
+    Outcome outcome;
+    outcome.asserts_passed = now.passed;
+    outcome.asserts_total = static_cast<int>(job.program.tests.size());
+    outcome.first_failed = now.first_failed;
+    outcome.wall_seconds = now.is_ready ? to_seconds(now.ended - now.ready) : 0;
+    // The kernel's sums lack what was killed with its namespace, the last look from outside lacks what came after it.
+    outcome.cpu_seconds = std::max(now.seen.cpu_seconds,
+                                   to_seconds(now.box_usage.ru_utime) + to_seconds(now.box_usage.ru_stime) +
+                                       to_seconds(now.init_usage.ru_utime) + to_seconds(now.init_usage.ru_stime));
+    const auto peak_kib = std::max(now.box_usage.ru_maxrss, now.init_usage.ru_maxrss);
+    outcome.peak_rss_bytes = std::max(now.seen.peak_bytes, static_cast<std::uint64_t>(peak_kib) << 10);
+    outcome.stdout_text = now.out;
+    outcome.stderr_text = now.err;
+    outcome.suspicious = now.suspicious;
+
+    std::vector<std::pair<Verdict, std::string>> failures = now.failures;
+    if (!now.stopped_by_us) {
+        std::string where = now.step > 0 ? step_name(job.steps[now.step - 1]) + ": " : "";
+        if (now.step > 0 && outcome.first_failed < 0) outcome.first_failed = job.steps[now.step - 1].test;
+        if (!now.is_ready) {
+            failures.emplace_back(Verdict::internal, "the box ended before the program began");
+        } else if (now.status.size() >= 4) {
+            int status = 0;
+            std::memcpy(&status, now.status.data(), sizeof status);
+            if (WIFSIGNALED(status)) {
+                outcome.signal = WTERMSIG(status);
+                const bool limit = outcome.signal == SIGXCPU ||
+                                   (outcome.signal == SIGKILL && outcome.cpu_seconds >= options_.limits.cpu_seconds);
+                outside_signal = !limit && !raised_by_fault(outcome.signal);
+                failures.emplace_back(limit ? Verdict::timeout_cpu : Verdict::signal,
+                                      where + "ended by signal " + std::to_string(outcome.signal) + " (" +
+                                          ::strsignal(outcome.signal) + ")");
+            } else {
+                outcome.exit_status = WEXITSTATUS(status);
+                const bool memory = outcome.exit_status == 98;  // see bootstrap.py
+                failures.emplace_back(memory ? Verdict::memory : Verdict::early_exit,
+                                      where + (memory ? "no memory left to report"
+                                                      : "exit with status " + std::to_string(outcome.exit_status) +
+                                                            (job.script ? "" : " before the last test was reported")));
+            }
+        } else if (now.box_status && WIFSIGNALED(*now.box_status)) {
+            failures.emplace_back(Verdict::internal, where + "the box was ended from outside by signal " +
+                                                         std::to_string(WTERMSIG(*now.box_status)));
+        } else {
+            // The launcher, the only other process a program can reach, is gone without a word.
+            outcome.suspicious = true;
+            outside_signal = true;
+            failures.emplace_back(Verdict::signal, where + "the process that watches the program was ended");
+        }
+    }
+    if (job.script) outcome.asserts_total = 0;
+    if (failures.empty()) {
+        outcome.verdict = now.proven ? Verdict::passed : Verdict::internal;
+        if (!now.proven) outcome.detail = "the run ended without proof and without failure";
+        return outcome;
+    }
+    const auto worst = std::min_element(failures.begin(), failures.end(), [](const auto& a, const auto& b) {
+        return precedence(a.first) < precedence(b.first);
+    });
+    outcome.verdict = worst->first;
+    outcome.detail = worst->second;
+    return outcome;
+}
+
+}  // namespace pva::exec
