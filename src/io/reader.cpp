@@ -149,7 +149,11 @@ FoundFile find_newest(const std::string& folder, const std::string& prefix, cons
                          (unfinished > 0 ? " (There are " + std::to_string(unfinished) + " unfinished ones: the same " + written_by + " command goes on with them.)" : "") +
                          (others.empty() ? "" : " These do not fit:" + others));
     }
-    std::stable_sort(matching.begin(), matching.end(), [](const FoundFile& a, const FoundFile& b) { return a.timestamp < b.timestamp; });
+    // The names' times are whole seconds; the files' own times decide between equal ones.
+    std::stable_sort(matching.begin(), matching.end(), [](const FoundFile& a, const FoundFile& b) {
+        if (a.timestamp != b.timestamp) return a.timestamp < b.timestamp;
+        return fs::last_write_time(a.path) < fs::last_write_time(b.path);
+    });
     const FoundFile newest = matching.back();
     const auto width = [](const FoundFile& file) {
         return file.identity.value("end", std::int64_t{0}) - file.identity.value("start", std::int64_t{0});

@@ -533,6 +533,8 @@ void ResultFile::leave_unfinished() {
         sync_path(state_->part_path, O_RDWR);
         return std::string();
     });
+    state_->lock->release();
+    state_->comm->barrier();
 }
 
 std::unique_ptr<ResultFile> ResultFile::lay_out(const Sizes& sizes, const Columns& at_creation) {

@@ -5,7 +5,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <array>
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <utility>
@@ -78,9 +78,11 @@ SegmentWriter::~SegmentWriter() {
 std::uint64_t SegmentWriter::append(std::int64_t unit, std::span<const std::byte> payload) {
     Head head{magic, static_cast<std::uint64_t>(unit), payload.size(), checksum(payload), 0};
     head.head_checksum = head_checksum(head);
-    std::vector<std::byte> record(sizeof head + payload.size());
-    std::memcpy(record.data(), &head, sizeof head);
-    if (!payload.empty()) std::memcpy(record.data() + sizeof head, payload.data(), payload.size());
+    std::vector<std::byte> record;
+    record.reserve(sizeof head + payload.size());
+    const auto head_bytes = std::as_bytes(std::span(&head, 1));
+    record.insert(record.end(), head_bytes.begin(), head_bytes.end());
+    record.insert(record.end(), payload.begin(), payload.end());
     std::size_t written = 0;
     while (written < record.size()) {
         const ssize_t n = pwrite(descriptor_, record.data() + written, record.size() - written, size_ + static_cast<std::int64_t>(written));

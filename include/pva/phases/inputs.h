@@ -1,0 +1,59 @@
+// Finding, checking and hashing what a phase reads.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "pva/io/reader.h"
+#include "pva/model/load.h"
+#include "pva/phases/context.h"
+#include "pva/tasks/problems.h"
+
+namespace pva::phases {
+
+/// Index range of problems, inclusive, as --start and --end give it.
+struct RangeOptions {
+    std::int64_t start = 0;
+    std::optional<std::int64_t> end;  ///< the last problem when not given
+};
+void register_options(OptionSet& set, RangeOptions& options);
+
+struct ProblemRange {
+    tasks::ProblemSet set;        ///< all problems
+    std::int64_t start = 0;
+    std::int64_t end = 0;         ///< inclusive
+    std::span<const tasks::Problem> problems() const {
+        return std::span(set.problems).subspan(static_cast<std::size_t>(start), static_cast<std::size_t>(end - start + 1));
+    }
+    std::string text() const { return std::to_string(start) + "-" + std::to_string(end); }
+    /// The file name without folder and extension, for names of results that belong to no model.
+    std::string name() const;
+};
+
+/// Collective. Errors (AgreedError): UsageError for --end before --start or beyond the last problem; what load_problems throws.
+ProblemRange load_range(Context& context, const std::string& path, const RangeOptions& options);
+
+/// Collective. Files and hashes of a model; rank 0 reads the weights for the hash, the others are told.
+struct ModelInput {
+    model::ModelFiles files;
+    model::ModelHashes hashes;
+};
+ModelInput find_model(Context& context, const std::string& folder);
+
+/// Collective. The file named on the command line, or the newest complete one in <data>/<folder> whose identity agrees with
+/// `wanted`; says which one it took. A named file that does not agree is refused with the key that differs.
+io::ResultReader open_input(Context& context, const std::string& role, const std::string& named, const std::string& folder, const std::string& prefix,
+                            const io::FileSchema& schema, const nlohmann::ordered_json& wanted, const std::string& written_by);
+
+/// Number of threads: the option, or what the affinity mask gives when it is 0.
+int thread_count(const Context& context, std::int64_t option);
+
+/// What every run measures: host, ranks, threads, all options, paths of inputs.
+nlohmann::ordered_json measured_run(const Context& context, double seconds);
+
+/// Position of each id of `wanted` in the ascending `ids`. Errors: InputError naming `where` and the first id that is missing.
+std::vector<std::int64_t> positions_of(const std::vector<std::int64_t>& ids, const std::vector<std::int64_t>& wanted, const std::string& where);
+
+}  // namespace pva::phases

@@ -1,0 +1,19 @@
+// The file types of phases 0 to 3. Each is described on a page of docs/formats; a test compares page and schema.
+#pragma once
+
+#include <vector>
+
+#include "pva/io/schema.h"
+
+namespace pva::phases {
+
+const io::FileSchema& difficulty_schema();  ///< docs/formats/difficulty.md
+const io::FileSchema& dataset_schema();     ///< docs/formats/dataset.md
+const io::FileSchema& splits_schema();      ///< docs/formats/splits.md
+const io::FileSchema& latents_schema();     ///< docs/formats/latents.md
+const io::FileSchema& validation_schema();  ///< docs/formats/validation.md
+
+/// All of them.
+std::vector<const io::FileSchema*> all_schemas();
+
+}  // namespace pva::phases

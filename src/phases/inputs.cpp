@@ -1,0 +1,101 @@
+// Finding, checking and hashing what a phase reads.
+#include "pva/phases/inputs.h"
+
+#include <algorithm>
+#include <filesystem>
+
+#include "pva/core/error.h"
+#include "pva/mpi/agree.h"
+
+namespace pva::phases {
+
+void register_options(OptionSet& set, RangeOptions& options) {
+    set.add("start", options.start, "I", "index of the first problem, from 0").at_least(0);
+    set.add("end", options.end, "I", "index of the last problem, inclusive; the last of the file when not given").at_least(0);
+}
+
+std::string ProblemRange::name() const { return std::filesystem::path(set.path).stem().string(); }
+
+ProblemRange load_range(Context& context, const std::string& path, const RangeOptions& options) {
+    return mpi::agreed(context.comm, [&] {
+        ProblemRange range;
+        range.set = tasks::load_problems(path);
+        const auto n = static_cast<std::int64_t>(range.set.problems.size());
+        range.start = options.start;
+        range.end = options.end.value_or(n - 1);
+        if (range.end < range.start) {
+            throw UsageError("--end " + std::to_string(range.end) + " is before --start " + std::to_string(range.start) + "; both are inclusive indices from 0");
+        }
+        if (range.end >= n) {
+            throw UsageError((options.end ? "--end " + std::to_string(range.end) : "--start " + std::to_string(range.start)) + " is beyond the last problem: " +
+                             path + " holds " + std::to_string(n) + ", indices 0 to " + std::to_string(n - 1));
+        }
+        return range;
+    });
+}
+
+ModelInput find_model(Context& context, const std::string& folder) {
+    ModelInput input;
+    input.files = mpi::agreed(context.comm, [&] { return model::find_model_files(folder); });
+    const std::string hashes = mpi::on_first_rank(context.comm, [&] {
+        const model::ModelHashes found = model::hash_model_files(input.files);
+        return found.config + " " + found.weights;
+    });
+    input.hashes.config = hashes.substr(0, hashes.find(' '));
+    input.hashes.weights = hashes.substr(hashes.find(' ') + 1);
+    return input;
+}
+
+io::ResultReader open_input(Context& context, const std::string& role, const std::string& named, const std::string& folder, const std::string& prefix,
+                            const io::FileSchema& schema, const nlohmann::ordered_json& wanted, const std::string& written_by) {
+    const std::string path = named.empty() ? mpi::on_first_rank(context.comm,
+                                                                [&] {
+                                                                    return io::find_newest(context.folder(folder), prefix, schema, wanted, written_by,
+                                                                                           [&](const std::string& text) { context.log.warning(role + ": " + text); })
+                                                                        .path;
+                                                                })
+                                           : named;
+    return mpi::agreed(context.comm, [&] {
+        io::ResultReader reader = io::ResultReader::open(path, schema);
+        for (const auto& [key, value] : wanted.items()) {
+            const nlohmann::ordered_json there = reader.identity().contains(key) ? reader.identity()[key] : nlohmann::ordered_json();
+            if (there != value) {
+                throw InputError(path + ": its " + key + " is " + there.dump() + ", but this run has " + value.dump() + ". Name the " + role +
+                                 " that belongs to this model and these problems, or run " + written_by + " for them");
+            }
+        }
+        context.log.info(role + ": " + path);
+        return reader;
+    });
+}
+
+int thread_count(const Context& context, std::int64_t option) { return option > 0 ? static_cast<int>(option) : context.binding.threads; }
+
+nlohmann::ordered_json measured_run(const Context& context, double seconds) {
+    nlohmann::ordered_json json;
+    json["finished"] = timestamp_now();
+    json["host"] = host_name();
+    json["ranks"] = context.comm.size();
+    json["threads_per_rank"] = context.binding.threads;
+    json["seconds"] = seconds;
+    json["provenance"] = to_json(context.provenance);
+    if (context.python != nullptr) {
+        json["python"] = context.python->interpreter_version();
+        json["isolation"] = context.python->isolation_description();
+    }
+    return json;
+}
+
+std::vector<std::int64_t> positions_of(const std::vector<std::int64_t>& ids, const std::vector<std::int64_t>& wanted, const std::string& where) {
+    std::vector<std::int64_t> positions;
+    for (const std::int64_t id : wanted) {
+        const auto found = std::lower_bound(ids.begin(), ids.end(), id);
+        if (found == ids.end() || *found != id) {
+            throw InputError(where + ": has no problem with task_id " + std::to_string(id) + "; it was made for another range of problems");
+        }
+        positions.push_back(found - ids.begin());
+    }
+    return positions;
+}
+
+}  // namespace pva::phases

@@ -1,0 +1,157 @@
+// Declarative schemas of the result files. Change a page in docs/formats together with its schema here.
+#include "pva/phases/schemas.h"
+
+namespace pva::phases {
+
+using io::Filled;
+using io::h5::Element;
+
+const io::FileSchema& difficulty_schema() {
+    static const io::FileSchema schema{
+        "pva difficulty", 1, "difficulty.md", "problem",
+        {
+            {"task_id", Element::i64, {"problem"}, Filled::at_creation, "1", "id of the problem, ascending", ""},
+            {"complexity", Element::i32, {"problem"}, Filled::per_unit, "1", "largest cyclomatic complexity of the reference solution's blocks, radon's rules", ""},
+            {"stratum", Element::u8, {"problem"}, Filled::per_unit, "1", "0 easy (complexity 1), 1 medium (2, 3), 2 hard (4 and more)", ""},
+        }};
+    return schema;
+}
+
+const io::FileSchema& dataset_schema() {
+    static const io::FileSchema schema{
+        "pva dataset", 1, "dataset.md", "problem",
+        {
+            {"task_id", Element::i64, {"problem"}, Filled::at_creation, "1", "id of the problem, ascending", ""},
+            {"family", Element::text, {"problem"}, Filled::at_creation, "1", "kind of problem, empty when the problems file does not say", "family_bytes"},
+            {"complexity", Element::i32, {"problem"}, Filled::at_creation, "1", "difficulty from phase 0, -1 when none was given", ""},
+            {"prompt_sha256", Element::text, {"problem"}, Filled::at_creation, "1", "SHA-256 of the prompt's bytes", "sha256_digits"},
+            {"prompt_tokens", Element::i32, {"problem"}, Filled::at_creation, "tokens", "length of the prompt, BOS included", ""},
+            {"layer", Element::i32, {"layer"}, Filled::at_creation, "1", "block index of each residual layer", ""},
+            {"residual/resid_post", Element::f32, {"problem", "layer", "d_model"}, Filled::per_unit, "1", "residual stream after the block, at the last prompt token", ""},
+            {"token_ids", Element::i32, {"problem", "token"}, Filled::per_unit, "1", "generated tokens, EOS included; -1 behind the last", ""},
+            {"generated_tokens", Element::i32, {"problem"}, Filled::per_unit, "tokens", "number of generated tokens", ""},
+            {"stop_reason", Element::u8, {"problem"}, Filled::per_unit, "1", "0 EOS, 1 the program was complete, 2 token limit", ""},
+            {"raw_output", Element::text, {"problem"}, Filled::per_unit, "1", "what the model wrote, cut at the width; token_ids are authoritative", "output_bytes"},
+            {"raw_output_bytes", Element::i64, {"problem"}, Filled::per_unit, "bytes", "its full length", ""},
+            {"program", Element::text, {"problem"}, Filled::per_unit, "1", "the program taken from it, cut at the width", "output_bytes"},
+            {"program_bytes", Element::i64, {"problem"}, Filled::per_unit, "bytes", "its full length", ""},
+            {"verdict", Element::u8, {"problem"}, Filled::per_unit, "1", "how the tests ended: 0 passed, 1 wrong, 2 syntax, 3 name, 4 type, 5 runtime, 6 early_exit, 7 signal, 8 timeout_cpu, 9 timeout_wall, 10 memory, 11 output_limit, 12 nproc, 13 internal", ""},
+            {"passed", Element::u8, {"problem"}, Filled::per_unit, "1", "1 when every assert was proven to hold", ""},
+            {"asserts_passed", Element::i32, {"problem"}, Filled::per_unit, "asserts", "tests that held", ""},
+            {"asserts_total", Element::i32, {"problem"}, Filled::per_unit, "asserts", "tests given", ""},
+            {"first_failed", Element::i32, {"problem"}, Filled::per_unit, "1", "index of the first test that failed, -1 when none was reached", ""},
+            {"exit_status", Element::i32, {"problem"}, Filled::per_unit, "1", "exit status of the program's process, 0 when it was ended from outside", ""},
+            {"signal", Element::i32, {"problem"}, Filled::per_unit, "1", "signal that ended the program's process, 0 when none", ""},
+            {"suspicious", Element::u8, {"problem"}, Filled::per_unit, "1", "1 when the program meddled with its tester", ""},
+            {"measured/detail", Element::text, {"problem"}, Filled::per_unit, "1", "first failure in words; may hold addresses", "detail_bytes"},
+            {"measured/test_wall_seconds", Element::f64, {"problem"}, Filled::per_unit, "s", "elapsed time of the tests", ""},
+            {"measured/test_cpu_seconds", Element::f64, {"problem"}, Filled::per_unit, "s", "processor time of the tests with their box", ""},
+            {"measured/generation_seconds", Element::f64, {"problem"}, Filled::per_unit, "s", "time of the whole block's generation divided by its problems", ""},
+        }};
+    return schema;
+}
+
+const io::FileSchema& splits_schema() {
+    static const io::FileSchema schema{
+        "pva splits", 1, "splits.md", "problem",
+        {
+            {"task_id", Element::i64, {"problem"}, Filled::at_creation, "1", "id of the problem, ascending", ""},
+            {"complexity", Element::i32, {"problem"}, Filled::at_creation, "1", "difficulty from phase 0", ""},
+            {"part", Element::u8, {"problem"}, Filled::per_unit, "1", "0 selection, 1 tuning, 2 analysis", ""},
+        }};
+    return schema;
+}
+
+const io::FileSchema& latents_schema() {
+    static const io::FileSchema schema = [] {
+        io::FileSchema s{
+            "pva latents", 1, "latents.md", "block of rows or of documents",
+            {
+                {"task_id", Element::i64, {"row"}, Filled::at_creation, "1", "problem of each row, ascending", ""},
+                {"passed", Element::u8, {"row"}, Filled::at_creation, "1", "1 when the program passed its tests (right), 0 when not (wrong)", ""},
+                {"layer", Element::i32, {"layer"}, Filled::at_creation, "1", "block index of each SAE", ""},
+                {"codes/row_offset", Element::u64, {"layer", "row_plus_one"}, Filled::at_end, "1", "where each row's entries begin in latent and value; the last is their end", ""},
+                {"codes/latent", Element::u32, {"entry"}, Filled::at_end, "1", "index of an active latent, ascending within a row", ""},
+                {"codes/value", Element::f32, {"entry"}, Filled::at_end, "1", "its activation", ""},
+                {"quality/l0", Element::f64, {"layer"}, Filled::at_end, "latents", "mean number of active latents per row", ""},
+                {"quality/explained_variance", Element::f64, {"layer"}, Filled::at_end, "1", "1 - E|x - x_hat|^2 / (E|x|^2 - |E x|^2) over the rows", ""},
+                {"quality/cosine", Element::f64, {"layer"}, Filled::at_end, "1", "mean cosine of row and reconstruction", ""},
+                {"general_text/tokens", Element::u64, {"one"}, Filled::at_end, "tokens", "positions of general text, BOS left out", ""},
+                {"general_text/fired", Element::u64, {"layer", "latent"}, Filled::at_end, "tokens", "positions at which the latent fires", ""},
+                {"general_text/rate", Element::f64, {"layer", "latent"}, Filled::at_end, "1", "share of positions at which it fires", ""},
+                {"kept", Element::u8, {"layer", "latent"}, Filled::at_end, "1", "1 kept, 0 dropped: fires on too few rows, 2 dropped: fires too often on general text", ""},
+            }};
+        const auto statistic = [&s](const std::string& name, const std::string& meaning) {
+            s.datasets.push_back({"statistics/" + name, Element::f64, {"layer", "latent"}, Filled::at_end, "1", meaning, ""});
+        };
+        s.datasets.push_back({"statistics/fired_rows", Element::u64, {"layer", "latent"}, Filled::at_end, "rows", "rows of both classes on which the latent fires", ""});
+        statistic("firing_share_right", "share of right rows on which it fires");
+        statistic("firing_share_wrong", "share of wrong rows on which it fires");
+        statistic("mean_right", "mean activation over right rows, zeros included");
+        statistic("mean_wrong", "mean activation over wrong rows, zeros included");
+        statistic("variance_right", "unbiased variance over right rows");
+        statistic("variance_wrong", "unbiased variance over wrong rows");
+        statistic("cohens_d", "(mean right - mean wrong) / pooled standard deviation");
+        statistic("welch_t", "Welch's t, right minus wrong");
+        statistic("welch_df", "its degrees of freedom");
+        statistic("welch_p", "its two-sided p-value");
+        statistic("auroc", "AUROC of the activation for right; ties count one half");
+        statistic("auroc_standard_error", "DeLong's standard error");
+        for (const std::string direction : {"right", "wrong"}) {
+            const std::string group = "ranked_" + direction + "/";
+            s.datasets.push_back({group + "layer", Element::i32, {"rank"}, Filled::at_end, "1", "layer of the latents that speak for " + direction + " programs, best first; -1 behind the last", ""});
+            s.datasets.push_back({group + "latent", Element::i32, {"rank"}, Filled::at_end, "1", "index of the latent", ""});
+            s.datasets.push_back({group + "score", Element::f64, {"rank"}, Filled::at_end, "1", "distance of its AUROC from one half", ""});
+            s.datasets.push_back({group + "q_value", Element::f64, {"rank"}, Filled::at_end, "1", "Benjamini-Hochberg q of Welch's p among all kept latents of all layers", ""});
+        }
+        return s;
+    }();
+    return schema;
+}
+
+const io::FileSchema& validation_schema() {
+    static const io::FileSchema schema = [] {
+        io::FileSchema s{
+            "pva validation", 1, "validation.md", "detector",
+            {
+                {"task_id", Element::i64, {"row"}, Filled::at_creation, "1", "problem of each row (tuning and analysis parts), ascending", ""},
+                {"part", Element::u8, {"row"}, Filled::at_creation, "1", "1 tuning, 2 analysis", ""},
+                {"passed", Element::u8, {"row"}, Filled::at_creation, "1", "1 when the program passed its tests", ""},
+                {"detector", Element::text, {"detector"}, Filled::at_creation, "1", "name of the score", "detector_bytes"},
+                {"positive_class", Element::u8, {"detector"}, Filled::at_creation, "1", "0: predicts right programs, 1: predicts wrong ones", ""},
+                {"layer", Element::i32, {"detector"}, Filled::at_creation, "1", "layer of the latent, -1 for a baseline", ""},
+                {"latent", Element::i32, {"detector"}, Filled::at_creation, "1", "index of the latent, -1 for a baseline", ""},
+                {"selection_auroc", Element::f64, {"detector"}, Filled::at_creation, "1", "AUROC for its class on the selection part, where it was chosen; optimistic", ""},
+                {"score", Element::f64, {"detector", "row"}, Filled::per_unit, "1", "the score of each row", ""},
+                {"sign", Element::i32, {"detector"}, Filled::per_unit, "1", "-1 when a low score speaks for the positive class (decided on the selection part)", ""},
+            }};
+        const auto figure = [&s](const std::string& name, const std::string& meaning) {
+            s.datasets.push_back({name, Element::f64, {"detector"}, Filled::per_unit, "1", meaning, ""});
+        };
+        figure("threshold", "sign * score at or above it predicts the positive class; best F1 on the tuning part");
+        figure("tuning_f1", "F1 on the tuning part, where the threshold was chosen");
+        figure("auroc", "AUROC on the analysis part");
+        figure("auroc_standard_error", "DeLong's standard error");
+        figure("auroc_low", "lower end of the 95 % DeLong interval on the logit scale");
+        figure("auroc_high", "upper end");
+        figure("average_precision", "average precision on the analysis part");
+        figure("base_rate", "share of the positive class on the analysis part");
+        figure("f1", "F1 on the analysis part at the tuned threshold");
+        figure("always_positive_f1", "F1 of calling everything positive: what F1 has to beat");
+        figure("precision", "precision on the analysis part");
+        figure("recall", "recall on the analysis part");
+        figure("balanced_accuracy", "mean of the two classes' accuracies on the analysis part");
+        figure("mcc", "Matthews correlation on the analysis part, 0 when undefined");
+        for (const std::string name : {"true_positives", "false_positives", "true_negatives", "false_negatives"}) {
+            s.datasets.push_back({"counts/" + name, Element::u64, {"detector"}, Filled::per_unit, "problems", "on the analysis part at the tuned threshold", ""});
+        }
+        return s;
+    }();
+    return schema;
+}
+
+std::vector<const io::FileSchema*> all_schemas() {
+    return {&difficulty_schema(), &dataset_schema(), &splits_schema(), &latents_schema(), &validation_schema()};
+}
+
+}  // namespace pva::phases

@@ -1,0 +1,81 @@
+// The loop over units that all phases share.
+#include "pva/phases/work.h"
+
+#include <algorithm>
+#include <optional>
+
+#include "pva/core/error.h"
+#include "pva/core/progress.h"
+#include "pva/mpi/agree.h"
+#include "pva/mpi/bulletin.h"
+#include "pva/mpi/share.h"
+
+namespace pva::phases {
+
+std::vector<WorkBlock> cut_into_blocks(std::int64_t first, std::int64_t last, std::int64_t block_size) {
+    std::vector<WorkBlock> blocks;
+    for (std::int64_t at = first; at < last; at += block_size) {
+        WorkBlock block;
+        for (std::int64_t unit = at; unit < std::min(last, at + block_size); ++unit) block.units.push_back(unit);
+        block.cost = static_cast<double>(block.units.size());
+        blocks.push_back(std::move(block));
+    }
+    return blocks;
+}
+
+void work_through(Context& context, io::ResultFile& file, const std::string& unit_name, const std::string& good_name,
+                  const std::vector<WorkBlock>& blocks, const std::function<std::int64_t(const WorkBlock&)>& process) {
+    std::vector<std::size_t> open_blocks;
+    std::vector<double> costs;
+    std::int64_t total = 0;
+    std::int64_t finished_before = 0;
+    for (std::size_t i = 0; i < blocks.size(); ++i) {
+        const auto open_units = std::count_if(blocks[i].units.begin(), blocks[i].units.end(), [&](std::int64_t unit) { return !file.is_done(unit); });
+        total += static_cast<std::int64_t>(blocks[i].units.size());
+        finished_before += static_cast<std::int64_t>(blocks[i].units.size()) - open_units;
+        if (open_units > 0) {
+            open_blocks.push_back(i);
+            costs.push_back(blocks[i].cost);
+        }
+    }
+    const auto shares = mpi::share_by_cost(costs, context.comm.size());
+
+    mpi::Bulletin bulletin(context.comm, context.common.max_minutes);
+    Progress progress(context.log, unit_name, total, finished_before,
+                      {context.first_rank() && context.log.level() >= LogLevel::info, stdout_is_terminal(), 15});
+    const auto show = [&] {
+        progress.update(finished_before + bulletin.done(), good_name.empty() ? "" : std::to_string(bulletin.good()) + " " + good_name);
+    };
+
+    std::optional<mpi::Failure> failure;
+    for (const std::int64_t index : shares[static_cast<std::size_t>(context.comm.rank())]) {
+        if (bulletin.stop_requested()) break;
+        const WorkBlock& block = blocks[open_blocks[static_cast<std::size_t>(index)]];
+        const auto open_units = std::count_if(block.units.begin(), block.units.end(), [&](std::int64_t unit) { return !file.is_done(unit); });
+        try {
+            const std::int64_t good = process(block);
+            bulletin.add_done(open_units, good);
+        } catch (const Error& error) {
+            // The others finish what they have in hand and come to the agreement below.
+            failure = mpi::Failure{error.exit_code(), error.what()};
+            bulletin.request_stop();
+            break;
+        }
+        if (context.first_rank()) show();
+    }
+    const bool stopped = bulletin.finish(context.first_rank() ? std::function<void()>(show) : std::function<void()>());
+    if (context.first_rank()) {
+        show();
+        progress.finish();
+    }
+    const std::int64_t done_now = context.comm.all_sum(context.first_rank() ? bulletin.done() : 0);
+    mpi::agree(context.comm, failure);
+    if (stopped && finished_before + done_now < total) {
+        file.leave_unfinished();
+        const std::string message = "stopped on request: " + std::to_string(finished_before + done_now) + " of " + std::to_string(total) + " " + unit_name +
+                                    " are done and stored. The same command goes on";
+        mpi::agree(context.comm, mpi::Failure{ExitCode::stopped, message});
+    }
+}
+
+}  // namespace pva::phases
