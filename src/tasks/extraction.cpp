@@ -1,0 +1,309 @@
+// Entry points, the stop rule and the extraction rule, all on the statements of the scanner.
+#include "pva/tasks/extraction.h"
+
+#include <algorithm>
+#include <array>
+#include <set>
+#include <vector>
+
+#include "pva/tasks/problems.h"
+#include "pva/tasks/python_scanner.h"
+
+namespace pva::tasks {
+namespace {
+
+/// Functions and types of Python's builtins module, in byte order.
+constexpr std::array<std::string_view, 72> builtin_callables = {
+    "abs",        "aiter",        "all",        "anext",   "any",         "ascii",   "bin",     "bool",    "breakpoint",
+    "bytearray",  "bytes",        "callable",   "chr",     "classmethod", "compile", "complex", "delattr", "dict",
+    "dir",        "divmod",       "enumerate",  "eval",    "exec",        "exit",    "filter",  "float",   "format",
+    "frozenset",  "getattr",      "globals",    "hasattr", "hash",        "help",    "hex",     "id",      "input",
+    "int",        "isinstance",   "issubclass", "iter",    "len",         "list",    "locals",  "map",     "max",
+    "memoryview", "min",          "next",       "object",  "oct",         "open",    "ord",     "pow",     "print",
+    "property",   "quit",         "range",      "repr",    "reversed",    "round",   "set",     "setattr", "slice",
+    "sorted",     "staticmethod", "str",        "sum",     "super",       "tuple",   "type",    "vars",    "zip"};
+
+/// What tests commonly import to wrap a result.
+constexpr std::array<std::string_view, 14> known_wrappers = {
+    "Counter",     "Decimal", "Fraction", "OrderedDict", "allclose", "approx",  "array",
+    "array_equal", "chain",   "deepcopy", "defaultdict", "deque",    "isclose", "isnan"};
+
+bool is_wrapper(std::string_view name) {
+    return std::binary_search(builtin_callables.begin(), builtin_callables.end(), name) ||
+           std::find(known_wrappers.begin(), known_wrappers.end(), name) != known_wrappers.end();
+}
+
+std::vector<Token> tokens_of(std::string_view source) {
+    std::vector<Token> tokens;
+    for (std::size_t position = 0; position < source.size();) {
+        LogicalLine line = read_logical_line(source, position);
+        position = line.end;
+        tokens.insert(tokens.end(), line.tokens.begin(), line.tokens.end());
+    }
+    return tokens;
+}
+
+std::string_view text_of(std::string_view source, const Token& token) {
+    return source.substr(token.begin, token.end - token.begin);
+}
+
+/// Positions of plain names that are called: a name before an opening bracket and after no dot, def or class.
+std::vector<std::size_t> called_names(std::string_view source, const std::vector<Token>& tokens) {
+    std::vector<std::size_t> calls;
+    for (std::size_t i = 0; i + 1 < tokens.size(); ++i) {
+        if (tokens[i].kind != TokenKind::name || text_of(source, tokens[i + 1]) != "(") continue;
+        if (is_python_keyword(text_of(source, tokens[i]))) continue;
+        const std::string_view before = i > 0 ? text_of(source, tokens[i - 1]) : std::string_view();
+        if (before == "." || before == "def" || before == "class") continue;
+        calls.push_back(i);
+    }
+    return calls;
+}
+
+std::string_view outermost_call(std::string_view test) {
+    const std::vector<Token> tokens = tokens_of(test);
+    std::string_view best, best_wrapper;
+    int best_depth = 0, best_wrapper_depth = 0;
+    for (const std::size_t i : called_names(test, tokens)) {
+        const std::string_view name = text_of(test, tokens[i]);
+        const bool wrapper = is_wrapper(name);
+        std::string_view& choice = wrapper ? best_wrapper : best;
+        int& depth = wrapper ? best_wrapper_depth : best_depth;
+        if (choice.empty() || tokens[i].depth < depth) {
+            choice = name;
+            depth = tokens[i].depth;
+        }
+    }
+    return best.empty() ? best_wrapper : best;
+}
+
+bool calls_input(std::string_view source) {
+    const std::vector<Token> tokens = tokens_of(source);
+    const auto calls = called_names(source, tokens);
+    return std::any_of(calls.begin(), calls.end(),
+                       [&](std::size_t i) { return text_of(source, tokens[i]) == "input"; });
+}
+
+std::string_view text_of(std::string_view source, const Statement& statement) {
+    return source.substr(statement.begin, statement.end - statement.begin);
+}
+
+/// Whether the header of an `if` asks for the module's name.
+bool asks_for_main(std::string_view source) {
+    const LogicalLine line = read_logical_line(source, 0);
+    return std::any_of(line.tokens.begin(), line.tokens.end(),
+                       [&](const Token& token) { return text_of(source, token) == "__name__"; });
+}
+
+/// `module.function(...)` on a name bound by an import.
+bool is_module_call(std::string_view source, const std::set<std::string_view>& imported) {
+    const std::vector<Token> tokens = tokens_of(source);
+    if (tokens.size() < 5 || tokens[0].kind != TokenKind::name || text_of(source, tokens[1]) != ".") return false;
+    return imported.contains(text_of(source, tokens[0])) && text_of(source, tokens.back()) == ")";
+}
+
+bool is_future_import(std::string_view source) {
+    const LogicalLine line = read_logical_line(source, 0);
+    return line.tokens.size() > 1 && text_of(source, line.tokens[0]) == "from" &&
+           text_of(source, line.tokens[1]) == "__future__";
+}
+
+/// Kinds that a program may consist of after its entry point.
+bool may_follow_entry_point(StatementKind kind) {
+    using enum StatementKind;
+    switch (kind) {
+        case function_def:
+        case async_function_def:
+        case class_def:
+        case decorator:
+        case import_statement:
+        case assignment:
+            return true;
+        default:
+            return false;
+    }
+}
+
+bool may_be_decorated(StatementKind kind) {
+    using enum StatementKind;
+    return kind == decorator || kind == function_def || kind == async_function_def || kind == class_def;
+}
+
+bool defines(const Statement& statement, std::string_view name) {
+    return !name.empty() && std::find(statement.names.begin(), statement.names.end(), name) != statement.names.end();
+}
+
+/// Rule 2: whether a statement before the entry point belongs to the program.
+bool belongs_before_entry_point(std::string_view source, const Statement& statement,
+                                const std::set<std::string_view>& imported) {
+    using enum StatementKind;
+    const std::string_view text = text_of(source, statement);
+    switch (statement.kind) {
+        case function_def:
+        case async_function_def:
+        case class_def:
+        case decorator:
+        case import_statement:
+            return true;
+        case assignment:
+        case for_block:
+        case while_block:
+        case try_block:
+        case with_block:
+        case match_block:
+            return !calls_input(text);
+        case if_block:
+            return !asks_for_main(text) && !calls_input(text);
+        case expression:
+            return is_module_call(text, imported);
+        default:
+            return false;
+    }
+}
+
+struct Selection {
+    std::string program;
+    bool defines_entry_point = false;
+};
+
+/// Rules 2 to 5 on a text without prompt.
+Selection select_program(std::string_view source, std::string_view entry_point) {
+    const std::vector<Statement> statements = scan_statements(source, TextEnd::final);
+    Selection selection;
+    std::vector<const Statement*> kept;
+    std::set<std::string_view> imported;
+    const auto drop_decorators = [&] {
+        while (!kept.empty() && kept.back()->kind == StatementKind::decorator)
+            kept.pop_back();
+    };
+    for (const Statement& statement : statements) {
+        if (statement.kind == StatementKind::comment) continue;
+        if (selection.defines_entry_point) {
+            if (!may_follow_entry_point(statement.kind)) break;
+            if (statement.kind == StatementKind::assignment && calls_input(text_of(source, statement))) break;
+        }
+        // A decorator without its function, by an error or the end of the text, must not move to the next one.
+        if (!may_be_decorated(statement.kind)) drop_decorators();
+        if (!selection.defines_entry_point && !belongs_before_entry_point(source, statement, imported)) continue;
+        if (statement.kind == StatementKind::import_statement)
+            imported.insert(statement.names.begin(), statement.names.end());
+        if (defines(statement, entry_point)) selection.defines_entry_point = true;
+        kept.push_back(&statement);
+    }
+
+    // The text may be cut inside its last statement.
+    std::string_view last_text;
+    if (!kept.empty()) {
+        last_text = text_of(source, *kept.back());
+        const bool reaches_end = source.find_first_not_of(" \t\f\n", kept.back()->end) == std::string_view::npos;
+        if (reaches_end) last_text = last_text.substr(0, longest_complete_prefix(last_text));
+        if (last_text.empty() || kept.back()->kind == StatementKind::decorator) {
+            if (defines(*kept.back(), entry_point)) selection.defines_entry_point = false;
+            kept.pop_back();
+            drop_decorators();
+            if (!kept.empty()) last_text = text_of(source, *kept.back());
+        }
+    }
+
+    std::string future, program;
+    const Statement* previous = nullptr;
+    for (const Statement* statement : kept) {
+        std::string_view text = statement == kept.back() ? last_text : text_of(source, *statement);
+        const std::size_t end = text.find_last_not_of(" \t\f\n;");
+        text = text.substr(0, end == std::string_view::npos ? 0 : end + 1);
+        if (statement->kind == StatementKind::import_statement && is_future_import(text)) {
+            future += std::string(text) + "\n";
+            continue;
+        }
+        if (previous) {
+            const std::string_view gap = source.substr(previous->end, statement->begin - previous->end);
+            if (gap.find('\n') != std::string_view::npos) program += "\n";
+        }
+        program += std::string(text) + "\n";
+        previous = statement;
+    }
+    selection.program = future + program;
+    return selection;
+}
+
+/// Contents of the fenced blocks, each with the indentation of its fence taken off.
+std::vector<std::string> fenced_blocks(std::string_view source) {
+    std::vector<std::string> blocks;
+    bool inside = false;
+    std::size_t fence_indent = 0;
+    for (std::size_t begin = 0; begin < source.size();) {
+        const std::size_t end = std::min(source.find('\n', begin), source.size());
+        const std::string_view line = source.substr(begin, end - begin);
+        begin = end + 1;
+        const std::size_t indent = std::min(line.find_first_not_of(" \t"), line.size());
+        if (line.substr(indent).starts_with("```")) {
+            inside = !inside;
+            fence_indent = indent;
+            if (inside) blocks.emplace_back();
+        } else if (inside) {
+            blocks.back() += std::string(line.substr(std::min(indent, fence_indent))) + "\n";
+        }
+    }
+    return blocks;
+}
+
+/// What stands after an echo of the prompt at the beginning, or the whole text.
+std::string_view without_echo(std::string_view text, std::string_view prompt) {
+    const std::size_t first = text.find_first_not_of(" \t\n");
+    if (prompt.empty() || first == std::string_view::npos || !text.substr(first).starts_with(prompt)) return text;
+    return text.substr(first + prompt.size());
+}
+
+}  // namespace
+
+std::string entry_point(std::span<const std::string> tests) {
+    std::vector<std::pair<std::string, int>> votes;
+    for (const std::string& test : tests) {
+        const std::string name(outermost_call(test));
+        if (name.empty()) continue;
+        const auto seen =
+            std::find_if(votes.begin(), votes.end(), [&](const auto& vote) { return vote.first == name; });
+        if (seen == votes.end()) {
+            votes.emplace_back(name, 1);
+        } else {
+            ++seen->second;
+        }
+    }
+    const auto best =
+        std::max_element(votes.begin(), votes.end(), [](const auto& a, const auto& b) { return a.second < b.second; });
+    return best == votes.end() ? std::string() : best->first;
+}
+
+std::optional<std::size_t> program_end(std::string_view generated, std::string_view entry_point) {
+    if (entry_point.empty()) return std::nullopt;
+    bool defined = false;
+    std::size_t end = 0;
+    for (const Statement& statement : scan_statements(generated, TextEnd::open)) {
+        if (statement.kind == StatementKind::comment) continue;
+        if (defined) {
+            if (statement.kind == StatementKind::incomplete) return std::nullopt;
+            if (!may_follow_entry_point(statement.kind)) return end;
+        }
+        if (defines(statement, entry_point)) defined = true;
+        end = statement.end;
+    }
+    return std::nullopt;
+}
+
+Extraction extract_program(std::string_view raw_output, std::string_view prompt, std::string_view entry_point) {
+    const std::string text = normalize_line_ends(std::string(raw_output));
+    const std::string echo = normalize_line_ends(std::string(prompt));
+    const std::string_view answer = without_echo(text, echo);
+    Selection selection = select_program(answer, entry_point);
+    if (!selection.defines_entry_point && !entry_point.empty()) {
+        for (const std::string& block : fenced_blocks(answer)) {
+            Selection alternative = select_program(block, entry_point);
+            if (!alternative.defines_entry_point) continue;
+            selection = std::move(alternative);
+            break;
+        }
+    }
+    return {std::move(selection.program), "complete-program"};
+}
+
+}  // namespace pva::tasks

@@ -1,0 +1,63 @@
+// The bytes of prompts.
+#include "pva/tasks/prompt.h"
+
+#include <boost/test/unit_test.hpp>
+
+#include "pva/core/error.h"
+#include "pva/core/sha256.h"
+#include "support.h"
+
+using namespace pva::tasks;
+
+namespace {
+
+Problem example() {
+    Problem problem;
+    problem.text = " Add two numbers.\xC2\xA0\n";
+    problem.test_list = {"assert f(1, 2) == 3 ", "  ", "assert f(0, 0) == 0"};
+    return problem;
+}
+
+}  // namespace
+
+BOOST_AUTO_TEST_SUITE(prompts)
+
+BOOST_AUTO_TEST_CASE(solution_template_keeps_every_byte) {
+    BOOST_TEST(build_prompt(example(), PromptTemplate::solution) ==
+               " Add two numbers.\xC2\xA0\n\n\nassert f(1, 2) == 3 \n  \nassert f(0, 0) == 0\n\n# Solution:");
+}
+
+BOOST_AUTO_TEST_CASE(first_version_strips_and_drops_empty_tests) {
+    BOOST_TEST(build_prompt(example(), PromptTemplate::your_code) ==
+               "Add two numbers.\n\nassert f(1, 2) == 3\nassert f(0, 0) == 0\n\n# Your code here:");
+}
+
+BOOST_AUTO_TEST_CASE(names_go_both_ways) {
+    for (const std::string& name : prompt_template_names()) {
+        BOOST_TEST(prompt_template_name(prompt_template_from_name(name)) == name);
+    }
+    BOOST_CHECK_THROW(prompt_template_from_name("Solution"), pva::UsageError);
+    BOOST_CHECK_THROW(prompt_template_name(static_cast<PromptTemplate>(9)), pva::InternalError);
+}
+
+BOOST_AUTO_TEST_CASE(first_prompt_of_mbpp) {
+    const auto set = mbpp();
+    if (!set) return;
+    BOOST_TEST(build_prompt(set->problems[1], PromptTemplate::solution) ==
+               "Write a function to find the similar elements from the given two tuple lists.\n\n"
+               "assert similar_elements((3, 4, 5, 6),(5, 7, 4, 10)) == (4, 5)\n"
+               "assert similar_elements((1, 2, 3, 4),(5, 4, 3, 7)) == (3, 4)\n"
+               "assert similar_elements((11, 12, 14, 13),(17, 15, 14, 13)) == (13, 14)\n\n# Solution:");
+    std::size_t longest = 0, differ = 0;
+    for (const Problem& problem : set->problems) {
+        const std::string prompt = build_prompt(problem, PromptTemplate::solution);
+        longest = std::max(longest, prompt.size());
+        const std::string stripped = build_prompt(problem, PromptTemplate::your_code);
+        const std::string body = stripped.substr(0, stripped.size() - std::string("# Your code here:").size());
+        differ += body != prompt.substr(0, prompt.size() - std::string("# Solution:").size());
+    }
+    BOOST_TEST(longest == 4307u);
+    BOOST_TEST(differ == 49u);  // the problems with blanks at the end of an assert
+}
+
+BOOST_AUTO_TEST_SUITE_END()

@@ -1,0 +1,36 @@
+// What several tests of this room need: a folder to write in, Python, and the shared data where they exist.
+#pragma once
+
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "pva/tasks/problems.h"
+
+/// A folder that is removed with the object.
+class TemporaryFolder {
+  public:
+    TemporaryFolder();
+    ~TemporaryFolder();
+    TemporaryFolder(const TemporaryFolder&) = delete;
+    TemporaryFolder& operator=(const TemporaryFolder&) = delete;
+    std::string file(const std::string& name) const { return (path_ / name).string(); }
+
+  private:
+    std::filesystem::path path_;
+};
+
+std::string read_text(const std::string& path);
+void write_text(const std::string& path, std::string_view text);
+nlohmann::json read_golden(const std::string& name);
+
+/// Runs a script with the python3 on PATH; input on its standard input; returns what it printed.
+std::string run_python(std::string_view script, std::string_view input);
+
+/// Path of a file in ../shared/data, or nothing (and a message) where the shared data are absent.
+std::optional<std::string> shared_data(const std::string& name);
+
+/// All 974 problems of MBPP, or nothing.
+std::optional<pva::tasks::ProblemSet> mbpp();
