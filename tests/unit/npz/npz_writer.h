@@ -31,6 +31,7 @@ class ScratchFolder {
     /// Writes `bytes` to the file `name`, making folders on the way, and returns its path.
     std::string write(const std::string& name, const std::string& bytes) const {
         std::filesystem::create_directories((path_ / name).parent_path());
+        std::filesystem::remove(path_ / name);  // overwriting in place makes some file systems flush, which takes long
         std::ofstream(path_ / name, std::ios::binary) << bytes;
         return file(name);
     }
