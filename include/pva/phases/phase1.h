@@ -1,0 +1,26 @@
+// Phase 1: a program for every problem, its verdict, and the residual stream at the last prompt token.
+#pragma once
+
+#include "pva/phases/context.h"
+#include "pva/phases/inputs.h"
+
+namespace pva::phases {
+
+struct Phase1Options {
+    std::string model;
+    std::string problems;
+    std::string difficulty;           ///< file of phase 0; optional
+    RangeOptions range;
+    std::string prompt = "solution";
+    std::int64_t max_new_tokens = 800;
+    std::int64_t batch_size = 16;     ///< problems generated together; rows may depend on it in their last bits
+    std::int64_t threads = 0;
+    PythonOptions python;
+    bool fresh = false;
+};
+void register_options(OptionSet& set, Phase1Options& options);
+
+/// Collective. Writes <data>/phase1_0/dataset_<model>_<range>_<time>.h5.
+Report run_phase1(Context& context, const Phase1Options& options);
+
+}  // namespace pva::phases

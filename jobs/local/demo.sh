@@ -1,0 +1,28 @@
+#!/usr/bin/env bash
+# The demo study from nothing: installs what is missing, builds, and runs phases 0, 1, 1.1, 2 and 3 on a small real model
+# with two ranks. Run it again: what is finished is skipped, what was interrupted goes on.
+#
+#   bash jobs/local/demo.sh [DATA]     DATA: folder of the results (default: data)
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+data=${1:-data}
+demo=data/demo
+
+bash jobs/local/setup.sh
+bash jobs/local/build.sh release
+bin=build/release/bin
+
+# mpirun refuses to run as root unless told twice, and to start more ranks than cores unless told once.
+export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
+run() {
+    echo
+    echo "== $*"
+    mpirun --oversubscribe --bind-to none -n 2 "$bin/$@"
+}
+run pva_phase0 --data "$data" --problems $demo/problems.jsonl
+run pva_phase1 --data "$data" --model $demo/model --problems $demo/problems.jsonl --max-new-tokens 128
+run pva_phase1_1 --data "$data" --problems $demo/problems.jsonl
+run pva_phase2 --data "$data" --model $demo/model --problems $demo/problems.jsonl --sae $demo/saes --general-text $demo/general_text.jsonl
+run pva_phase3 --data "$data" --model $demo/model --problems $demo/problems.jsonl --sae $demo/saes
+echo
+echo "The results are HDF5 files under $data/phase0, phase1_0, phase1_1, phase2, phase3 (open them with h5py; docs/formats says what is in them)."

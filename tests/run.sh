@@ -1,0 +1,23 @@
+#!/usr/bin/env bash
+# Sets up, builds, runs the tests, prints the totals.
+#
+#   bash tests/run.sh            what a newcomer runs: under ten minutes after the build
+#   bash tests/run.sh --long     also the kills by the dozen, the sanitizers and the reference comparisons
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+long=0
+for argument in "$@"; do
+    case $argument in
+        --long) long=1 ;;
+        *) echo "usage: tests/run.sh [--long]" >&2; exit 64 ;;
+    esac
+done
+bash jobs/local/setup.sh
+bash jobs/local/build.sh release
+export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
+status=0
+ctest --test-dir build/release --output-on-failure -j 2 -LE long || status=$?
+if ((long)); then
+    ctest --test-dir build/release --output-on-failure -j 1 -L long || status=$?
+fi
+exit $status
