@@ -1,0 +1,18 @@
+#!/bin/bash
+# Phase 1.1: the split. Seconds. Arguments go to pva_phase1_1:
+#   sbatch jobs/slurm/phase1_1.sh --problems mbpp.jsonl
+#SBATCH --job-name=pva_phase1_1
+#SBATCH --nodes=1
+#SBATCH --ntasks-per-node=1
+#SBATCH --cpus-per-task=1
+#SBATCH --mem=4G
+#SBATCH --time=00:15:00
+#SBATCH --signal=B:USR1@180
+#SBATCH --requeue
+#SBATCH --open-mode=append
+#SBATCH --output=%x-%j.out
+
+# Slurm runs a copy of this script, so its own place says nothing: the checkout is where sbatch was called.
+pva_home=${PVA_HOME:-${SLURM_SUBMIT_DIR:-$(dirname "$0")/../..}}
+. "$pva_home/jobs/slurm/run.sh" || { echo "call sbatch in the checkout of pva, or set PVA_HOME" >&2; exit 64; }
+run_phase pva_phase1_1 "$@"
