@@ -14,7 +14,9 @@
 namespace pva::exec {
 
 /// Message of the last failed system call.
-inline std::string last_error() { return std::strerror(errno); }
+inline std::string last_error() {
+    return std::strerror(errno);
+}
 
 /// Owner of one file descriptor; -1 means none.
 class Fd {
@@ -53,6 +55,8 @@ inline Pipe make_pipe() {
     return Pipe{Fd(ends[0]), Fd(ends[1])};
 }
 
-inline void set_nonblocking(const Fd& fd) { ::fcntl(fd.get(), F_SETFL, ::fcntl(fd.get(), F_GETFL) | O_NONBLOCK); }
+inline void set_nonblocking(const Fd& fd) {
+    ::fcntl(fd.get(), F_SETFL, ::fcntl(fd.get(), F_GETFL) | O_NONBLOCK);
+}
 
 }  // namespace pva::exec

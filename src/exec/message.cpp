@@ -36,7 +36,8 @@ void put(Writer& writer, const Program& program) {
     writer.text(program.source);
     writer.text(program.setup_code);
     writer.number<std::uint64_t>(program.tests.size());
-    for (const std::string& test : program.tests) writer.text(test);
+    for (const std::string& test : program.tests)
+        writer.text(test);
 }
 
 Program take_program(Reader& reader) {
@@ -44,7 +45,8 @@ Program take_program(Reader& reader) {
     program.source = reader.text();
     program.setup_code = reader.text();
     const auto count = reader.number<std::uint64_t>();
-    for (std::uint64_t i = 0; i < count; ++i) program.tests.push_back(reader.text());
+    for (std::uint64_t i = 0; i < count; ++i)
+        program.tests.push_back(reader.text());
     return program;
 }
 

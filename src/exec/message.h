@@ -13,12 +13,12 @@
 namespace pva::exec {
 
 enum class MessageKind : std::uint8_t {
-    program = 1,     ///< rank to supervisor: id, Program
-    script = 2,      ///< rank to supervisor: id, script, input
-    hello = 10,      ///< supervisor to rank, once: kind of error (ExitCode, 0 none), text, description, version
-    outcome = 11,    ///< supervisor to rank: id, Outcome
-    script_end = 12, ///< supervisor to rank: id, 1 or 0 for success, standard output, what went wrong
-    heartbeat = 13,  ///< supervisor to rank, every few seconds
+    program = 1,      ///< rank to supervisor: id, Program
+    script = 2,       ///< rank to supervisor: id, script, input
+    hello = 10,       ///< supervisor to rank, once: kind of error (ExitCode, 0 none), text, description, version
+    outcome = 11,     ///< supervisor to rank: id, Outcome
+    script_end = 12,  ///< supervisor to rank: id, 1 or 0 for success, standard output, what went wrong
+    heartbeat = 13,   ///< supervisor to rank, every few seconds
 };
 
 struct Message {

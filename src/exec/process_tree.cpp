@@ -42,8 +42,8 @@ bool read_process(int proc, pid_t pid, Process& process) {
                                    "%*u %*u %llu",
                                    &parent, &user, &system, &children_user, &children_system, &threads, &rss);
     if (fields != 7) return false;
-    process = Process{pid, parent, threads, user + system + static_cast<std::uint64_t>(children_user + children_system),
-                      rss};
+    process =
+        Process{pid, parent, threads, user + system + static_cast<std::uint64_t>(children_user + children_system), rss};
     return true;
 }
 

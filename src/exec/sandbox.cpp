@@ -41,7 +41,8 @@ constexpr std::uint64_t stack_bytes = 16ull << 20;  // also the size of each thr
 
 std::vector<char*> pointers(const std::vector<std::string>& words) {
     std::vector<char*> result;
-    for (const std::string& word : words) result.push_back(const_cast<char*>(word.c_str()));
+    for (const std::string& word : words)
+        result.push_back(const_cast<char*>(word.c_str()));
     result.push_back(nullptr);
     return result;
 }
@@ -160,7 +161,8 @@ std::string bwrap_version(const std::string& path) {
 Interpreter find_interpreter(const std::string& name) {
     const std::string path = find_in_path(name);
     if (path.empty()) {
-        throw IoError("no Python interpreter \"" + name + "\" in PATH; install Python 3.8 or newer, or load its module");
+        throw IoError("no Python interpreter \"" + name +
+                      "\" in PATH; install Python 3.8 or newer, or load its module");
     }
     Interpreter interpreter;
     std::vector<fs::path> trees;
@@ -177,7 +179,8 @@ Interpreter find_interpreter(const std::string& name) {
         if (kind == "tree") trees.push_back(value);
         if (kind == "library" && !in_system(value)) {
             // Inside the interpreter's own tree its run path finds them.
-            const bool own = std::any_of(trees.begin(), trees.end(), [&](const fs::path& t) { return inside(value, t); });
+            const bool own =
+                std::any_of(trees.begin(), trees.end(), [&](const fs::path& t) { return inside(value, t); });
             if (!own) {
                 trees.push_back(value);
                 interpreter.library_folders.push_back(value);
@@ -189,7 +192,8 @@ Interpreter find_interpreter(const std::string& name) {
         throw IoError("the Python interpreter " + path + " does not answer; try: " + path + " -c 'print(1)'");
     }
     if (interpreter.major != 3 || interpreter.minor < 8) {
-        throw IoError("the Python interpreter " + path + " is version " + interpreter.version + "; 3.8 or newer is needed");
+        throw IoError("the Python interpreter " + path + " is version " + interpreter.version +
+                      "; 3.8 or newer is needed");
     }
     // A folder inside another one is there with it.
     std::sort(trees.begin(), trees.end());
@@ -223,11 +227,18 @@ BoxStarter::BoxStarter(BoxPlan plan) : plan_(std::move(plan)) {
             if (fs::is_directory(status)) add({"--ro-bind", folder, folder});
         }
         add({"--ro-bind-try", "/etc/ld.so.cache", "/etc/ld.so.cache"});
-        for (const std::string& tree : python.trees) add({"--ro-bind", tree, tree});
-        if (plan_.proc) add({"--proc", "/proc"});
+        for (const std::string& tree : python.trees)
+            add({"--ro-bind", tree, tree});
+        // Started by root, a program is still root to file permissions: without capabilities it could yet write kernel
+        // settings in /proc/sys and change the mode of the machine's device files. So all of that is read-only.
+        if (plan_.proc) add({"--proc", "/proc", "--remount-ro", "/proc"});
         // Everything writable has a size: otherwise a program fills the machine's memory through a tmpfs.
         add({"--dev", "/dev", "--size", "1048576", "--tmpfs", "/dev/shm", "--remount-ro", "/dev"});
-        add({"--size", std::to_string(plan_.limits.tmpfs_bytes), "--tmpfs", "/tmp", "--remount-ro", "/", "--chdir", "/tmp"});
+        for (const char* device : {"null", "zero", "full", "random", "urandom", "tty"}) {
+            add({"--remount-ro", std::string("/dev/") + device});
+        }
+        add({"--size", std::to_string(plan_.limits.tmpfs_bytes), "--tmpfs", "/tmp", "--remount-ro", "/", "--chdir",
+             "/tmp"});
         add({"--seccomp", std::to_string(descriptors.filter), "--info-fd", std::to_string(descriptors.info), "--"});
     }
     arguments_.insert(arguments_.end(), {python.executable, "-s", "-S"});
@@ -235,13 +246,13 @@ BoxStarter::BoxStarter(BoxPlan plan) : plan_(std::move(plan)) {
     arguments_.insert(arguments_.end(), {"-X", "utf8", "-c", bootstrap_text, std::to_string(descriptors.commands),
                                          std::to_string(descriptors.results), std::to_string(descriptors.status),
                                          std::to_string(process_limit(plan_))});
-    environment_ = {"PATH=/usr/bin:/bin",  "LANG=C.UTF-8",      "LC_ALL=C.UTF-8",     "TZ=UTC",
-                    "PYTHONHASHSEED=0",    "PYTHONUTF8=1",      "PYTHONDONTWRITEBYTECODE=1",
-                    "OMP_NUM_THREADS=1",   "OPENBLAS_NUM_THREADS=1",
+    environment_ = {"PATH=/usr/bin:/bin", "LANG=C.UTF-8", "LC_ALL=C.UTF-8", "TZ=UTC", "PYTHONHASHSEED=0",
+                    "PYTHONUTF8=1", "PYTHONDONTWRITEBYTECODE=1", "OMP_NUM_THREADS=1", "OPENBLAS_NUM_THREADS=1",
                     // One allocation arena reserves 64 MiB of the limited address space.
                     "MALLOC_ARENA_MAX=2"};
     std::string libraries;
-    for (const std::string& folder : python.library_folders) libraries += (libraries.empty() ? "" : ":") + folder;
+    for (const std::string& folder : python.library_folders)
+        libraries += (libraries.empty() ? "" : ":") + folder;
     if (!libraries.empty()) environment_.push_back("LD_LIBRARY_PATH=" + libraries);
 }
 
@@ -262,13 +273,8 @@ Box BoxStarter::start(double script_seconds) const {
     const std::vector<char*> envp = pointers(environment);
 
     Pipe output = make_pipe(), errors = make_pipe(), results = make_pipe(), status = make_pipe(), info = make_pipe(),
-         commands = make_pipe(), filter = make_pipe(), input;
-    if (script) {
-        input = make_pipe();
-    } else {
-        input.read = Fd(::open("/dev/null", O_RDONLY | O_CLOEXEC));
-        if (!input.read) throw IoError("cannot open /dev/null: " + last_error());
-    }
+         commands = make_pipe(), filter = make_pipe(), input = make_pipe();
+    if (!script) input.write.reset();  // at its end; not /dev/null, which is a file of the machine
     // A pipe holds 64 KiB; the filter has a few.
     if (namespaces && ::write(filter.write.get(), plan_.filter.data(), plan_.filter.size()) !=
                           static_cast<ssize_t>(plan_.filter.size())) {
@@ -285,8 +291,10 @@ Box BoxStarter::start(double script_seconds) const {
         ::prctl(PR_SET_PDEATHSIG, SIGKILL);
         if (::getppid() != parent) ::_exit(127);
         ::setsid();
-        for (int number = 1; number < NSIG; ++number) ::signal(number, SIG_DFL);
-        for (const int number : {SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2}) ::signal(number, SIG_IGN);
+        for (int number = 1; number < NSIG; ++number)
+            ::signal(number, SIG_DFL);
+        for (const int number : {SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2})
+            ::signal(number, SIG_IGN);
         sigset_t none;
         ::sigemptyset(&none);
         ::sigprocmask(SIG_SETMASK, &none, nullptr);
@@ -301,7 +309,8 @@ Box BoxStarter::start(double script_seconds) const {
             if (moved[i] < 0) fail_in_child("cannot duplicate a file descriptor");
         }
         const std::size_t count = namespaces ? std::size(wanted) : std::size(wanted) - 2;
-        for (std::size_t i = 0; i < count; ++i) ::dup2(moved[i], wanted[i][1]);
+        for (std::size_t i = 0; i < count; ++i)
+            ::dup2(moved[i], wanted[i][1]);
 
         ::umask(022);
         // Same addresses every time, so that what depends on them (order in a set of objects) repeats. Where a
@@ -335,7 +344,8 @@ Box BoxStarter::start(double script_seconds) const {
     box.info = std::move(info.read);
     box.commands = std::move(commands.write);
     box.input = std::move(input.write);
-    for (const Fd* fd : {&box.output, &box.errors, &box.results, &box.status, &box.info, &box.commands}) set_nonblocking(*fd);
+    for (const Fd* fd : {&box.output, &box.errors, &box.results, &box.status, &box.info, &box.commands})
+        set_nonblocking(*fd);
     if (script) set_nonblocking(box.input);
     return box;
 }

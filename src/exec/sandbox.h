@@ -14,11 +14,11 @@ namespace pva::exec {
 /// The real interpreter behind a name such as `python3`, which is often a script of a version manager.
 struct Interpreter {
     std::string executable;
-    std::string version;                      ///< "3.11.2"
+    std::string version;  ///< "3.11.2"
     int major = 0;
     int minor = 0;
-    std::vector<std::string> trees;           ///< folders outside /usr and /lib* that it needs
-    std::vector<std::string> library_folders; ///< those of them that hold shared libraries found by LD_LIBRARY_PATH
+    std::vector<std::string> trees;            ///< folders outside /usr and /lib* that it needs
+    std::vector<std::string> library_folders;  ///< those of them that hold shared libraries found by LD_LIBRARY_PATH
 };
 
 /// Asks the interpreter once, outside any box. IoError when there is none, it does not answer, or is older than 3.8.
@@ -28,12 +28,12 @@ Interpreter find_interpreter(const std::string& name);
 struct BoxPlan {
     Isolation isolation = Isolation::namespaces;
     bool user_namespace = true;
-    bool proc = true;              ///< mount a proc file system of the box
-    std::string bwrap;             ///< path of bubblewrap
-    std::string bwrap_version;     ///< "0.8.0"
+    bool proc = true;           ///< mount a proc file system of the box
+    std::string bwrap;          ///< path of bubblewrap
+    std::string bwrap_version;  ///< "0.8.0"
     Interpreter interpreter;
     Limits limits;
-    std::string filter;            ///< system call filter, BPF bytes
+    std::string filter;  ///< system call filter, BPF bytes
 };
 
 /// Full path of an executable in PATH, or empty.

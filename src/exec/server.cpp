@@ -26,19 +26,25 @@ using std::chrono::milliseconds;
 using std::chrono::seconds;
 
 constexpr auto look_interval = milliseconds(25);
-constexpr auto box_start_limit = seconds(60);   // only ever reached by a broken system
-constexpr auto box_end_limit = seconds(60);     // a process that not even SIGKILL ends hangs in a file system
+constexpr auto box_start_limit = seconds(60);  // only ever reached by a broken system
+constexpr auto box_end_limit = seconds(60);    // a process that not even SIGKILL ends hangs in a file system
 constexpr auto leave_limit = milliseconds(250);
 constexpr auto heartbeat_interval = seconds(2);
 constexpr int most_attempts = 3;
 constexpr std::uint64_t script_output_bytes = 1ull << 30;
 constexpr std::uint64_t probe_id = 0;
-constexpr std::size_t report_header = 20;       // token, length
+constexpr std::size_t report_header = 20;  // token, length
 constexpr std::uint32_t largest_report = 8192;
 
-Clock::duration from_seconds(double value) { return duration_cast<Clock::duration>(duration<double>(value)); }
-double to_seconds(Clock::duration value) { return duration<double>(value).count(); }
-double to_seconds(const timeval& value) { return static_cast<double>(value.tv_sec) + 1e-6 * value.tv_usec; }
+Clock::duration from_seconds(double value) {
+    return duration_cast<Clock::duration>(duration<double>(value));
+}
+double to_seconds(Clock::duration value) {
+    return duration<double>(value).count();
+}
+double to_seconds(const timeval& value) {
+    return static_cast<double>(value.tv_sec) + 1e-6 * value.tv_usec;
+}
 
 // Reads what is there, keeps at most `keep` bytes. False at the end of the file.
 bool drain(const Fd& fd, std::string& into, std::uint64_t keep, bool& overflow) {
@@ -103,7 +109,8 @@ std::string namespace_settings() {
 }
 
 std::string trimmed(std::string text) {
-    while (!text.empty() && (text.back() == '\n' || text.back() == ' ')) text.pop_back();
+    while (!text.empty() && (text.back() == '\n' || text.back() == ' '))
+        text.pop_back();
     return text;
 }
 
@@ -153,8 +160,8 @@ void Server::prepare() {
             throw IoError("cannot run a trivial program with resource limits: " + outcome.detail + " " +
                           trimmed(outcome.stderr_text));
         }
-        description_ = "rlimits: resource limits and system call filter only, files and processes of this user exposed; " +
-                       python;
+        description_ =
+            "rlimits: resource limits and system call filter only, files and processes of this user exposed; " + python;
         return;
     }
     plan.bwrap = find_in_path(options_.bwrap);
@@ -183,10 +190,11 @@ void Server::prepare() {
         if (reasons.find(reason) == std::string::npos) reasons += (reasons.empty() ? "" : "; ") + reason;
     }
     const std::string settings = namespace_settings();
-    throw IoError("this system does not let " + plan.bwrap + " (version " + plan.bwrap_version +
-                  ", 0.7 or newer is needed) run a program in namespaces of its own: " + reasons +
-                  (settings.empty() ? "" : " (" + settings + ")") +
-                  ". Ask the administrator to allow user namespaces, or accept weaker isolation with --isolation rlimits");
+    throw IoError(
+        "this system does not let " + plan.bwrap + " (version " + plan.bwrap_version +
+        ", 0.7 or newer is needed) run a program in namespaces of its own: " + reasons +
+        (settings.empty() ? "" : " (" + settings + ")") +
+        ". Ask the administrator to allow user namespaces, or accept weaker isolation with --isolation rlimits");
 }
 
 Outcome Server::probe(const BoxPlan& plan) {
@@ -197,15 +205,19 @@ Outcome Server::probe(const BoxPlan& plan) {
     job.attempts = most_attempts - 1;  // a refusal does not become better by repetition
     queue_.push_back(std::move(job));
     probed_.reset();
-    while (!probed_) step(seconds(1));
+    while (!probed_)
+        step(seconds(1));
     return *probed_;
 }
 
 void Server::serve() {
-    while (!rank_gone_) step(seconds(60));
-    for (Job& job : running_) end_box(job);
+    while (!rank_gone_)
+        step(seconds(60));
+    for (Job& job : running_)
+        end_box(job);
     const auto give_up = Clock::now() + seconds(5);
-    while (Clock::now() < give_up && std::any_of(running_.begin(), running_.end(), [&](Job& job) { return !gone(job); })) {
+    while (Clock::now() < give_up &&
+           std::any_of(running_.begin(), running_.end(), [&](Job& job) { return !gone(job); })) {
         ::poll(nullptr, 0, 2);
         reap();
     }
@@ -239,9 +251,10 @@ void Server::step(Clock::duration at_most) {
         if (now.box.input) wanted.push_back({now.box.input.get(), POLLOUT, 0});
     }
     const auto timeout = std::max<Clock::duration>(wake - before, Clock::duration::zero());
-    const timespec wait{duration_cast<seconds>(timeout).count(),
-                        static_cast<long>((duration_cast<std::chrono::nanoseconds>(timeout) %
-                                           std::chrono::nanoseconds(seconds(1))).count())};
+    const timespec wait{
+        duration_cast<seconds>(timeout).count(),
+        static_cast<long>(
+            (duration_cast<std::chrono::nanoseconds>(timeout) % std::chrono::nanoseconds(seconds(1))).count())};
     if (::ppoll(wanted.data(), wanted.size(), &wait, nullptr) < 0 && errno != EINTR) {
         throw InternalError("poll failed: " + last_error());
     }
@@ -361,7 +374,8 @@ void Server::send_step(Job& job) {
     const auto length = static_cast<std::uint32_t>(std::min<std::size_t>(step.text->size(), UINT32_MAX));
     now.to_write.append(now.token.data(), now.token.size());
     now.to_write.push_back(step.kind);
-    for (int shift = 0; shift < 32; shift += 8) now.to_write.push_back(static_cast<char>(length >> shift & 0xff));
+    for (int shift = 0; shift < 32; shift += 8)
+        now.to_write.push_back(static_cast<char>(length >> shift & 0xff));
     now.to_write.append(*step.text, 0, length);
     now.awaiting = step.kind != 's';
 }
@@ -421,8 +435,8 @@ void Server::read_results(Job& job) {
     Job::Attempt& now = job.now;
     while (!now.results.empty() && !now.proven) {
         const std::size_t shown = std::min(now.results.size(), now.token.size());
-        bool valid = now.awaiting && std::equal(now.results.begin(), now.results.begin() + static_cast<long>(shown),
-                                                now.token.begin());
+        bool valid = now.awaiting &&
+                     std::equal(now.results.begin(), now.results.begin() + static_cast<long>(shown), now.token.begin());
         std::uint32_t length = 0;
         if (valid && now.results.size() >= report_header) {
             std::memcpy(&length, now.results.data() + now.token.size(), sizeof length);
@@ -468,7 +482,7 @@ void Server::take_report(Job& job, std::string_view payload) {
         const std::string_view words = end == std::string_view::npos ? std::string_view() : payload.substr(end + 1);
         now.failures.emplace_back(verdict, step_name(step) + ": " + std::string(words));
     }
-    if (now.killing || now.leaving) return;  // read after the box was ended
+    if (now.killing || now.leaving) return;                            // read after the box was ended
     const bool useless = verdict != Verdict::passed && step.test < 0;  // without it no test says anything
     if (useless || now.step == job.steps.size()) {
         now.proven = !useless;
@@ -627,8 +641,9 @@ void Server::finish(Job& job) {
     if (!now.box.folder.empty()) {
         std::error_code error;
         std::filesystem::remove_all(now.box.folder, error);
-        if (error) std::fprintf(stderr, "pva supervisor process: cannot remove %s: %s\n", now.box.folder.c_str(),
-                                error.message().c_str());
+        if (error)
+            std::fprintf(stderr, "pva supervisor process: cannot remove %s: %s\n", now.box.folder.c_str(),
+                         error.message().c_str());
     }
     bool outside_signal = false;
     Outcome outcome = judge(job, outside_signal);
@@ -641,8 +656,8 @@ void Server::finish(Job& job) {
     if (job.id == probe_id) {
         probed_ = outcome;
     } else if (job.script) {
-        const bool success = now.failures.empty() && now.status.size() >= 4 &&
-                             now.status.compare(0, 4, std::string(4, '\0')) == 0;
+        const bool success =
+            now.failures.empty() && now.status.size() >= 4 && now.status.compare(0, 4, std::string(4, '\0')) == 0;
         writer.number<std::uint8_t>(success ? 1 : 0);
         writer.text(now.out);
         writer.text(success ? "" : outcome.detail + "\n" + trimmed(now.err));
@@ -662,9 +677,9 @@ Outcome Server::judge(const Job& job, bool& outside_signal) const {
     outcome.first_failed = now.first_failed;
     outcome.wall_seconds = now.is_ready ? to_seconds(now.ended - now.ready) : 0;
     // The kernel's sums lack what was killed with its namespace, the last look from outside lacks what came after it.
-    outcome.cpu_seconds = std::max(now.seen.cpu_seconds,
-                                   to_seconds(now.box_usage.ru_utime) + to_seconds(now.box_usage.ru_stime) +
-                                       to_seconds(now.init_usage.ru_utime) + to_seconds(now.init_usage.ru_stime));
+    outcome.cpu_seconds =
+        std::max(now.seen.cpu_seconds, to_seconds(now.box_usage.ru_utime) + to_seconds(now.box_usage.ru_stime) +
+                                           to_seconds(now.init_usage.ru_utime) + to_seconds(now.init_usage.ru_stime));
     const auto peak_kib = std::max(now.box_usage.ru_maxrss, now.init_usage.ru_maxrss);
     outcome.peak_rss_bytes = std::max(now.seen.peak_bytes, static_cast<std::uint64_t>(peak_kib) << 10);
     outcome.stdout_text = now.out;

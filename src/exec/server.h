@@ -42,23 +42,23 @@ struct Job {
         Fd proc;  ///< the proc file system of the box
         Clock::time_point begun, ready, ended, next_look, leave_until, kill_begun;
         bool is_ready = false;
-        std::size_t step = 0;      ///< next step to send
-        bool awaiting = false;     ///< a report is due
+        std::size_t step = 0;   ///< next step to send
+        bool awaiting = false;  ///< a report is due
         std::array<char, 16> token{};
-        std::string to_write;      ///< commands not yet taken by the pipe
+        std::string to_write;  ///< commands not yet taken by the pipe
         std::size_t input_written = 0;
         std::string results, status, info, out, err;
-        BoxUse seen;               ///< largest values seen from outside
+        BoxUse seen;  ///< largest values seen from outside
         int passed = 0;
         int first_failed = -1;
-        bool proven = false;       ///< a report for every test
+        bool proven = false;  ///< a report for every test
         bool suspicious = false;
-        bool leaving = false;      ///< nothing more is expected, the box may end by itself
+        bool leaving = false;  ///< nothing more is expected, the box may end by itself
         bool killing = false;
         bool stopped_by_us = false;  ///< the box was ended before its program ended by itself
         std::vector<std::pair<Verdict, std::string>> failures;  ///< in order of time
-        std::optional<int> box_status;  ///< wait status of bubblewrap or of the launcher
-        pid_t init = 0;            ///< first process of the PID namespace
+        std::optional<int> box_status;                          ///< wait status of bubblewrap or of the launcher
+        pid_t init = 0;                                         ///< first process of the PID namespace
         bool init_reaped = false;
         rusage box_usage{}, init_usage{};
     } now;

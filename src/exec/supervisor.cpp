@@ -29,7 +29,8 @@ int count_threads() {
     DIR* folder = ::opendir("/proc/self/task");
     if (!folder) return 1;
     int count = 0;
-    while (const dirent* entry = ::readdir(folder)) count += entry->d_name[0] != '.';
+    while (const dirent* entry = ::readdir(folder))
+        count += entry->d_name[0] != '.';
     ::closedir(folder);
     return count;
 }
@@ -60,14 +61,18 @@ void close_from(int first) {
     if (::syscall(SYS_close_range, static_cast<unsigned>(first), ~0u, 0u) == 0) return;
 #endif
     const long limit = std::min(::sysconf(_SC_OPEN_MAX), 1l << 20);
-    for (int fd = first; fd < limit; ++fd) ::close(fd);
+    for (int fd = first; fd < limit; ++fd)
+        ::close(fd);
 }
 
 // Becomes the supervisor process. Everything blocked, so no signal can strike before it is ignored.
-[[noreturn]] void become_supervisor(int socket, pid_t rank, const SupervisorOptions& options, const cpu_set_t* processors) {
+[[noreturn]] void become_supervisor(int socket, pid_t rank, const SupervisorOptions& options,
+                                    const cpu_set_t* processors) {
     ::setsid();
-    for (int number = 1; number < NSIG; ++number) ::signal(number, SIG_DFL);
-    for (const int number : {SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2, SIGPIPE}) ::signal(number, SIG_IGN);
+    for (int number = 1; number < NSIG; ++number)
+        ::signal(number, SIG_DFL);
+    for (const int number : {SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2, SIGPIPE})
+        ::signal(number, SIG_IGN);
     ::prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (::getppid() != rank) ::_exit(70);
     // Orphans of a box become our children, and we can wait for them.
@@ -286,7 +291,9 @@ Outcome Supervisor::wait(std::uint64_t id) {
     }
 }
 
-std::size_t Supervisor::pending() const { return connection_->open.size() + connection_->finished.size(); }
+std::size_t Supervisor::pending() const {
+    return connection_->open.size() + connection_->finished.size();
+}
 
 std::string Supervisor::run_script(std::string_view script, std::string_view input) {
     const std::uint64_t id = connection_->next_id++;
@@ -305,8 +312,14 @@ std::string Supervisor::run_script(std::string_view script, std::string_view inp
     return std::move(node.mapped().output);
 }
 
-const std::string& Supervisor::isolation_description() const { return connection_->description; }
-const std::string& Supervisor::interpreter_version() const { return connection_->version; }
-int Supervisor::process_id() const { return connection_->pid; }
+const std::string& Supervisor::isolation_description() const {
+    return connection_->description;
+}
+const std::string& Supervisor::interpreter_version() const {
+    return connection_->version;
+}
+int Supervisor::process_id() const {
+    return connection_->pid;
+}
 
 }  // namespace pva::exec

@@ -27,7 +27,8 @@ Verdict verdict_from_string(std::string_view name) {
     for (std::size_t number = 0; number < names.size(); ++number) {
         if (names[number] == name) return static_cast<Verdict>(number);
     }
-    throw InputError("unknown verdict \"" + std::string(name) + "\" (known: passed, wrong, syntax, name, type, runtime, " +
+    throw InputError("unknown verdict \"" + std::string(name) +
+                     "\" (known: passed, wrong, syntax, name, type, runtime, " +
                      "early_exit, signal, timeout_cpu, timeout_wall, memory, output_limit, nproc, internal)");
 }
 

@@ -1,4 +1,5 @@
-// Runs untrusted Python for a rank: a supervisor process, started before MPI, that runs each program in a fresh sandbox.
+// Runs untrusted Python for a rank: a supervisor process, started before MPI, that runs each program in a fresh
+// sandbox.
 #pragma once
 
 #include <cstdint>
@@ -50,8 +51,8 @@ struct SupervisorOptions {
 /// solution into a failure. Known limit: values are compared inside the interpreter that ran the program, so a program
 /// written to attack its own interpreter can still make a test hold.
 ///
-/// A run that a signal from outside may have ended (KILL, TERM, ...) or whose box broke is repeated up to two times. Only
-/// a signal seen three times is the program's own.
+/// A run that a signal from outside may have ended (KILL, TERM, ...) or whose box broke is repeated up to two times.
+/// Only a signal seen three times is the program's own.
 ///
 /// Processes are limited by RLIMIT_NPROC inside the box where the kernel counts them per user namespace (5.14 or newer,
 /// not for root), and always by looking at the box every 25 ms and ending it when it holds too many; a fork bomb of

@@ -59,18 +59,18 @@ struct Program {
 /// Evidence of one run.
 struct Outcome {
     Verdict verdict = Verdict::internal;
-    int exit_status = 0;     ///< exit status of the program's process when it ended by itself, else 0
-    int signal = 0;          ///< number of the signal that ended the program's process, 0 when none did or we sent it
-    int asserts_passed = 0;  ///< tests that ran to their end without an exception
-    int asserts_total = 0;   ///< tests given
-    int first_failed = -1;   ///< index of the first test that failed or did not end; -1 when no test was reached
-    double wall_seconds = 0;           ///< from handing over the text to the end
-    double cpu_seconds = 0;            ///< user and system time of the whole box, its start included
+    int exit_status = 0;      ///< exit status of the program's process when it ended by itself, else 0
+    int signal = 0;           ///< number of the signal that ended the program's process, 0 when none did or we sent it
+    int asserts_passed = 0;   ///< tests that ran to their end without an exception
+    int asserts_total = 0;    ///< tests given
+    int first_failed = -1;    ///< index of the first test that failed or did not end; -1 when no test was reached
+    double wall_seconds = 0;  ///< from handing over the text to the end
+    double cpu_seconds = 0;   ///< user and system time of the whole box, its start included
     std::uint64_t peak_rss_bytes = 0;  ///< largest resident set of a single process of the box
     std::string stdout_text;           ///< at most Limits::output_bytes, as written (any bytes)
     std::string stderr_text;           ///< at most Limits::output_bytes, as written (any bytes)
     std::string detail;                ///< first failure in words: where, exception type, message; empty when passed
-    bool suspicious = false;  ///< meddled with the channel or with the process that watches it
+    bool suspicious = false;           ///< meddled with the channel or with the process that watches it
 };
 
 }  // namespace pva::exec
