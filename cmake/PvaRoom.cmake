@@ -13,7 +13,12 @@ function(pva_room name)
   target_link_libraries(pva_${name} PUBLIC ${ARG_LIBRARIES})
   if(ARG_TORCH)
     target_link_libraries(pva_${name} PUBLIC Torch::cpu)
-    target_precompile_headers(pva_${name} PRIVATE <ATen/ATen.h>)
+    # One precompiled header for all of them: it takes longer than any source file.
+    if(NOT name STREQUAL model)
+      target_precompile_headers(pva_${name} REUSE_FROM pva_model)
+    else()
+      target_precompile_headers(pva_${name} PRIVATE <ATen/ATen.h>)
+    endif()
   endif()
 endfunction()
 

@@ -10,8 +10,16 @@
 # Runs the program under mpirun. A USR1 that Slurm sends to this shell is passed on; when the program then ends with
 # code 75 (stopped, more to do) the job puts itself into the queue again and goes on where it stopped. Never returns.
 run_phase() {
-    local program=$1
+    local program=$1 word
     shift
+    # A job that was requeued goes on with what it began: --fresh counts for the first start only.
+    if [ "${SLURM_RESTART_COUNT:-0}" -gt 0 ]; then
+        local kept=()
+        for word in "$@"; do
+            [ "$word" = --fresh ] || kept+=("$word")
+        done
+        set -- "${kept[@]}"
+    fi
     local bin=${PVA_BIN:-$pva_home/build/release/bin}
     if [ ! -x "$bin/$program" ]; then
         echo "$bin/$program does not exist. Build pva first, call sbatch in its checkout, or set PVA_HOME or PVA_BIN" >&2

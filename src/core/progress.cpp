@@ -6,13 +6,24 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
+#include <cstdlib>
 #include <iostream>
 
 #include "pva/core/log.h"
 
 namespace pva {
 
-bool stdout_is_terminal() { return isatty(STDOUT_FILENO) == 1; }
+bool stdout_is_terminal() {
+    if (isatty(STDOUT_FILENO) != 1) return false;
+    if (std::getenv("OMPI_COMM_WORLD_SIZE") == nullptr) return true;
+    // Open MPI's mpirun gives its ranks a pseudo-terminal even when its own output goes to a file: ask for the parent's.
+    const std::string link = "/proc/" + std::to_string(getppid()) + "/fd/1";
+    char target[256];
+    const ssize_t size = readlink(link.c_str(), target, sizeof target - 1);
+    if (size <= 0) return false;
+    const std::string name(target, static_cast<std::size_t>(size));
+    return name.starts_with("/dev/pts/") || name.starts_with("/dev/tty");
+}
 
 std::string duration_text(double seconds) {
     const auto whole = static_cast<std::int64_t>(std::llround(std::max(0.0, seconds)));

@@ -62,6 +62,10 @@ std::vector<std::string> differences(const nlohmann::ordered_json& there, const 
 
 namespace {
 
+/// Whether a dataset belongs to a unit's checksum. Measurements differ between equal runs and stay out, so that `done`
+/// itself is equal between them.
+bool is_summed(const DatasetSpec& spec) { return spec.filled == Filled::per_unit && !spec.name.starts_with("measured/"); }
+
 /// flock on a file beside the working file. Rank 0 takes it exclusively (which proves that no rank of another run lives),
 /// then all ranks hold it shared: ranks can outlive a killed mpirun for a moment. The kernel drops it with the process.
 class RunLock {
@@ -243,6 +247,14 @@ std::vector<std::string> segment_paths(const std::string& part_path) {
     return paths;
 }
 
+bool all_units_done(const std::string& part_path) {
+    const h5::File file = h5::open_readonly(part_path);
+    const h5::Dataset dataset = h5::open_dataset(file, "done");
+    std::vector<std::uint64_t> done(static_cast<std::size_t>(dataset.rows()));
+    h5::read_rows(dataset, 0, dataset.rows(), std::as_writable_bytes(std::span(done)));
+    return std::find(done.begin(), done.end(), std::uint64_t{0}) == done.end();
+}
+
 /// A complete file of this identity, if there is one.
 std::string find_complete(const RunPlan& plan) {
     const std::string hash = identity_hash(plan.identity);
@@ -341,7 +353,7 @@ struct ResultFile::State {
     std::uint64_t stored_checksum(std::int64_t unit) {
         Checksum sum;
         for (const DatasetSpec& spec : plan.schema->datasets) {
-            if (spec.filled != Filled::per_unit) continue;
+            if (!is_summed(spec)) continue;
             h5::Dataset& set = dataset(spec.name);
             const std::int64_t rows = rows_per_unit(set);
             std::vector<std::byte> bytes(static_cast<std::size_t>(rows) * set.row_bytes());
@@ -409,7 +421,14 @@ OpenedResult open_result_file(const mpi::Communicator& comm, Log& log, const Run
         lock->acquire_exclusive(lock_path);
         if (!plan.fresh) {
             const std::string complete = find_complete(plan);
-            if (!complete.empty()) {
+            // A working file beside a complete one is either a --fresh run that was interrupted, which goes on, or what a
+            // kill left just after the layout was renamed, which is over.
+            const bool leftover = !complete.empty() && fs::exists(part_path) && plan.segmented && all_units_done(part_path);
+            if (leftover) {
+                for (const std::string& path : segment_paths(part_path)) fs::remove(path);
+                fs::remove(part_path);
+            }
+            if (!complete.empty() && !fs::exists(part_path)) {
                 if (!fs::exists(fs::path(complete).replace_extension(".json"))) write_companion(complete);
                 fs::remove(lock_path, error);
                 return "complete:" + complete;
@@ -470,7 +489,7 @@ void ResultFile::write_unit(std::int64_t unit, const Columns& columns) {
         h5::Dataset& set = state_->dataset(spec.name);
         const std::int64_t rows = state_->rows_per_unit(set);
         h5::write_rows(set, unit * rows, rows, content->second);
-        sum.add(content->second);
+        if (is_summed(spec)) sum.add(content->second);
     }
     // Data first, its mark second: a kill between the two only costs the unit.
     const std::uint64_t value = sum.value();

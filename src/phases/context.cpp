@@ -60,6 +60,8 @@ void print_banner(Context& context, const OptionSet& set) {
 int run_executable(int argc, char** argv, OptionSet& set, const CommonOptions& common, const PythonOptions* python,
                    const std::function<Report(Context&)>& body) {
     const bool speaks = mpi::launcher_rank() == 0;
+    // From the first moment on SIGUSR1 asks for a stop instead of ending the process.
+    mpi::watch_stop_signal();
     std::optional<exec::Supervisor> supervisor;
     try {
         switch (set.parse(argc, argv)) {
@@ -80,7 +82,6 @@ int run_executable(int argc, char** argv, OptionSet& set, const CommonOptions& c
     }
 
     return mpi::run(set.program(), [&](const mpi::Communicator& comm) {
-        mpi::watch_stop_signal();
         const auto start = std::chrono::steady_clock::now();
         Log log(comm.rank(), log_level_from_name(common.log_level));
         Context context{comm, log, common, {}, mpi::bind_devices(comm, true), supervisor ? &*supervisor : nullptr};

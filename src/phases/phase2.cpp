@@ -276,7 +276,7 @@ Report run_phase2(Context& context, const Phase2Options& options) {
 
     const auto ranked_row = [](const analysis::RankedLatent& r, std::size_t rank) {
         const analysis::LatentStatistics& s = r.statistics;
-        return std::vector<std::string>{std::to_string(rank + 1), analysis::name(r.direction), std::to_string(r.layer), std::to_string(r.latent), fixed(s.auroc, 3),
+        return std::vector<std::string>{std::to_string(rank + 1), analysis::name(r.direction), std::to_string(r.layer), std::to_string(r.latent), fixed(0.5 + r.score, 3),
                                         fixed(s.cohens_d, 2), fixed(s.firing_share_right, 3), fixed(s.firing_share_wrong, 3), fixed(r.q_value, 4), fixed(r.general_text_rate, 4)};
     };
     const std::vector<std::string> ranked_head = {"rank", "speaks for", "layer", "latent", "AUROC", "d", "fires right", "fires wrong", "q", "general text"};

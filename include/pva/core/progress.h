@@ -49,7 +49,7 @@ class Progress {
     bool finished_ = false;
 };
 
-/// True when standard output is a terminal.
+/// True when standard output is a terminal that somebody looks at; under mpirun, when mpirun's own output is one.
 bool stdout_is_terminal();
 
 /// "1 h 02 min", "3 min 20 s", "12 s".

@@ -83,7 +83,7 @@ class ResultFile {
     std::int64_t n_adopted() const;
 
     /// Writes the rows of one unit, then marks it done. Independent of other ranks. `columns` holds every per-unit dataset
-    /// of the schema. Errors: IoError; InternalError for a missing column or a wrong size.
+    /// of the schema; the checksum covers those outside measured/. Errors: IoError; InternalError for a missing column or a wrong size.
     void write_unit(std::int64_t unit, const Columns& columns);
     /// The same for a segmented file: appends the unit's record to this rank's segment file.
     void write_segment(std::int64_t unit, std::span<const std::byte> payload);

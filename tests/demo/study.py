@@ -1,0 +1,113 @@
+#!/usr/bin/env python3
+"""Runs the demo study through the real executables and checks what comes out. Python's standard library only.
+
+study.py whole  --bin DIR --demo DIR --data DIR                 all phases, 2 ranks; the results stay in DIR for later tests
+study.py ranks  --bin DIR --demo DIR --compare COMPARE_H5       a part of it with 1, 2, 3 and 4 ranks: equal files
+"""
+import argparse
+import glob
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+
+parser = argparse.ArgumentParser()
+parser.add_argument("mode", choices=["whole", "ranks"])
+parser.add_argument("--bin", required=True)
+parser.add_argument("--demo", required=True)
+parser.add_argument("--data", default="")
+parser.add_argument("--compare", default="")
+arguments = parser.parse_args()
+
+ENVIRONMENT = dict(os.environ, OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1")
+MODEL = os.path.join(arguments.demo, "model")
+PROBLEMS = os.path.join(arguments.demo, "problems.jsonl")
+SAES = os.path.join(arguments.demo, "saes")
+TEXT = os.path.join(arguments.demo, "general_text.jsonl")
+
+
+def check(condition, message):
+    if not condition:
+        print(f"FAILED: {message}")
+        sys.exit(1)
+
+
+def run(data, ranks, name, *options):
+    """Runs one executable; returns its JSON summary."""
+    summary = os.path.join(data, "summary.json")
+    command = ["mpirun", "--oversubscribe", "--bind-to", "none", "-n", str(ranks), os.path.join(arguments.bin, name),
+               "--data", data, "--json", summary, *options]
+    before = time.monotonic()
+    result = subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT)
+    if result.returncode != 0:
+        print(result.stdout[-3000:], result.stderr[-3000:])
+        check(False, f"{' '.join(command)} ended with {result.returncode}")
+    with open(summary) as file:
+        report = json.load(file)
+    print(f"{name} with {ranks} ranks: {time.monotonic() - before:.1f} s")
+    check(os.path.exists(report["result"]), f"{name}: no result file")
+    check(os.path.exists(report["result"][:-3] + ".json"), f"{name}: no JSON beside the result")
+    return report, result.stdout
+
+
+def phases(data, ranks, part=(), general_tokens="256", candidates="5", split=()):
+    run(data, ranks, "pva_phase0", "--problems", PROBLEMS, *part)
+    one, _ = run(data, ranks, "pva_phase1", "--model", MODEL, "--problems", PROBLEMS, "--max-new-tokens", "128", "--threads", "1", *part)
+    run(data, ranks, "pva_phase1_1", "--problems", PROBLEMS, *split)
+    two, _ = run(data, ranks, "pva_phase2", "--model", MODEL, "--problems", PROBLEMS, "--sae", SAES, "--general-text", TEXT,
+                 "--general-tokens", general_tokens, "--threads", "1")
+    three, table = run(data, ranks, "pva_phase3", "--model", MODEL, "--problems", PROBLEMS, "--sae", SAES, "--candidates", candidates)
+    return one, two, three, table
+
+
+def main():
+    with open(PROBLEMS) as file:
+        n_problems = sum(1 for line in file if line.strip())
+    if arguments.mode == "whole":
+        shutil.rmtree(arguments.data, ignore_errors=True)
+        os.makedirs(arguments.data)
+        one, two, three, table = phases(arguments.data, 2)
+        summary = one["summary"]
+        check(summary["problems"] == n_problems, "phase 1 did not run all problems")
+        share = summary["solved"] / n_problems
+        check(0.35 <= share <= 0.75, f"the demo model solves {share:.1%}, the study was made for 35 to 75 %")
+        check("internal" not in summary["verdicts"], "the tester broke")
+        by_difficulty = summary["solved_by_difficulty"]
+        check(set(by_difficulty) == {"easy", "medium", "hard"}, "difficulties are missing")
+        for layer in two["summary"]["layers"]:
+            check(layer["explained_variance"] > 0.7, f"explained variance {layer['explained_variance']} at layer {layer['layer']}: wrong site or SAE?")
+        detectors = three["summary"]["detectors"]
+        check(len(detectors) == 16, "5 latents and 3 baselines for each direction were expected")
+        for detector in detectors:
+            check(0 <= detector["auroc_low"] <= detector["auroc"] <= detector["auroc_high"] <= 1, f"interval of {detector}")
+        check("AUROC held out" in table, "no final table")
+        # A second start finds everything finished.
+        before = time.monotonic()
+        again, out = run(arguments.data, 2, "pva_phase1", "--model", MODEL, "--problems", PROBLEMS, "--max-new-tokens", "128", "--threads", "1")
+        check("nothing to do" in out and again["result"] == one["result"], "a finished run was done again")
+        print(f"solved {summary['solved']} of {n_problems}")
+        return
+    folder = tempfile.mkdtemp(prefix="pva_ranks_")
+    reference = None
+    for ranks in (1, 2, 3, 4):
+        data = os.path.join(folder, str(ranks))
+        os.makedirs(data)
+        # 72 problems in blocks of 16: five blocks, so that 3 and 4 ranks get unequal shares.
+        phases(data, ranks, part=("--start", "0", "--end", "71"), general_tokens="48", candidates="2")
+        files = {prefix: glob.glob(os.path.join(data, "phase*", prefix + "_*.h5")) for prefix in ("difficulty", "dataset", "splits", "latents", "validation")}
+        for prefix, found in files.items():
+            check(len(found) == 1, f"{len(found)} files {prefix} with {ranks} ranks")
+        if reference is None:
+            reference = files
+            continue
+        for prefix, found in files.items():
+            result = subprocess.run([arguments.compare, reference[prefix][0], found[0]], capture_output=True, text=True)
+            check(result.returncode == 0, f"{prefix} with {ranks} ranks: {result.stdout}{result.stderr}")
+    shutil.rmtree(folder)
+    print("1, 2, 3 and 4 ranks give equal files in all phases")
+
+
+main()
