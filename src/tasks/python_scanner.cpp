@@ -105,6 +105,8 @@ std::size_t operator_length(std::string_view source, std::size_t i) {
     static constexpr std::array<std::string_view, 27> long_operators = {
         "**=", "//=", ">>=", "<<=", "...", ":=", "==", "!=", "<=", ">=", "->", "+=", "-=", "*=",
         "/=",  "%=",  "&=",  "|=",  "^=",  "@=", "**", "//", "<<", ">>", "<>", "&&", "||"};
+    // Most operators are single; the second byte tells.
+    if (i + 1 >= source.size() || std::string_view("=*/<>.&|").find(source[i + 1]) == std::string_view::npos) return 1;
     for (const std::string_view op : long_operators) {
         if (source.substr(i, op.size()) == op) return op.size();
     }

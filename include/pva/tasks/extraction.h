@@ -19,7 +19,8 @@ std::string entry_point(std::span<const std::string> tests);
 /// The stop rule of generation. `generated` is what stands after the prompt so far. Returns the number of bytes of the
 /// program once it is complete: the entry point is defined at the top level, and the next top-level statement can no
 /// longer become a def, class, decorator, import or assignment (comments are passed over). Nothing while the program
-/// may still go on, and always nothing for an empty entry point. Time is linear in the length: a few microseconds a kB.
+/// may still go on, and always nothing for an empty entry point. Time is linear in the length, some 15 microseconds a
+/// kB.
 std::optional<std::size_t> program_end(std::string_view generated, std::string_view entry_point);
 
 struct Extraction {
