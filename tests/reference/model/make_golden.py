@@ -156,7 +156,7 @@ def main() -> None:
             if not (DEMO / "model.safetensors").exists():
                 print("  data/demo/model is not there, left out")
                 continue
-            write_golden(DEMO, GOLDEN / "demo.safetensors", demo_sequences(), lambda n: [0, 1, n // 2, n - 1], 40)
+            write_golden(DEMO, GOLDEN / "demo.safetensors", demo_sequences(), lambda n: [0, 1, n // 2, n - 3, n - 2, n - 1], 40)
             continue
         folder = GOLDEN / name
         folder.mkdir(parents=True, exist_ok=True)

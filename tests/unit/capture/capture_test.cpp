@@ -10,6 +10,7 @@
 #include "pva/capture/capture.h"
 #include "pva/core/error.h"
 #include "pva/model/load.h"
+#include "pva/model/threads.h"
 
 namespace fs = std::filesystem;
 using namespace pva;
@@ -31,6 +32,12 @@ Rows collect(const model::Gemma2& gemma, const std::vector<std::vector<std::int3
     });
     return rows;
 }
+
+// One thread: these models are tiny, and on a busy machine threads would mostly wait for one another.
+struct OneThread {
+    OneThread() { model::set_threads(1); }
+};
+BOOST_TEST_GLOBAL_FIXTURE(OneThread);
 
 }  // namespace
 

@@ -14,6 +14,7 @@
 #include "pva/generate/engine.h"
 #include "pva/io/safetensors.h"
 #include "pva/model/load.h"
+#include "pva/model/threads.h"
 #include "pva/model/weights.h"
 
 namespace fs = std::filesystem;
@@ -62,6 +63,12 @@ model::Gemma2 with_eos(std::vector<std::int32_t> ids) {
     config.eos_token_ids = std::move(ids);
     return model::Gemma2(std::move(config), std::move(weights));
 }
+
+// One thread: these models are tiny, and on a busy machine threads would mostly wait for one another.
+struct OneThread {
+    OneThread() { model::set_threads(1); }
+};
+BOOST_TEST_GLOBAL_FIXTURE(OneThread);
 
 }  // namespace
 

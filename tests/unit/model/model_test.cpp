@@ -92,6 +92,12 @@ void refused_weights(const StoredTensors& tensors, const std::string& part) {
 
 model::Gemma2 golden() { return model::load_model(golden_model.string()); }
 
+// One thread: these models are tiny, and on a busy machine threads would mostly wait for one another.
+struct OneThread {
+    OneThread() { model::set_threads(1); }
+};
+BOOST_TEST_GLOBAL_FIXTURE(OneThread);
+
 }  // namespace
 
 BOOST_AUTO_TEST_CASE(folder_with_everything) {
