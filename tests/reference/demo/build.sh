@@ -18,6 +18,7 @@ cp "$work/tokenizer.model" "$out/model/tokenizer.model"
 "$python" study.py "$work" "$out"
 "$python" compare.py "$out/model" "$out/model/tokenizer.model" "$out/problems.jsonl"
 "$python" evaluate.py "$out/model" "$out/model/tokenizer.model" "$out/problems.jsonl" --levels "$work/levels.json" --out "$work/answers.jsonl"
+"$python" figures.py study "$work" "$out"
 "$python" saes.py "$out/model" "$out/model/tokenizer.model" "$work/saes" --layers 2 3 4
 cp -r "$work"/saes/layer_* "$out/saes/"
-"$python" figures.py "$work" "$out"
+"$python" figures.py saes "$work" "$out"

@@ -1,4 +1,4 @@
-"""Figures for the model card: what predicts right or wrong on the study itself. figures.py WORK OUT.
+"""Figures for the model card: what predicts right or wrong on the study itself. figures.py study|saes WORK OUT.
 
 Reads OUT (model, saes, problems.jsonl) and WORK (answers.jsonl, levels.json, saes/figures.json), writes OUT/figures.json.
 Cross-validated AUROC (5 folds, 10 seeded repeats) of logistic regressions on plain baselines and on resid_post.
@@ -47,16 +47,26 @@ def within(score, y, groups):
     return good / total
 
 
-def main(work, out):
-    torch.set_num_threads(1)
-    rows = [json.loads(line) for line in open(f"{work}/answers.jsonl")]
-    y = np.array([r["passed"] for r in rows], int)
+def read(work, out):
+    with open(f"{work}/answers.jsonl") as f:
+        rows = [json.loads(line) for line in f]
+    sp = spm.SentencePieceProcessor(model_file=f"{out}/model/tokenizer.model")
+    prompts = [[2] + sp.encode(problems.prompt(r)) for r in rows]
+    return rows, np.array([r["passed"] for r in rows], int), prompts
+
+
+def last_token(out, prompts, layers):
+    """resid_post at the last prompt token: {layer: [problems, d]}."""
+    at = [slice(len(p) - 1, len(p)) for p in prompts]
+    return {l: torch.cat(v) for l, v in saes.residuals(demo.load(f"{out}/model"), prompts, layers, at).items()}
+
+
+def study(work, out):
+    """Who was solved, and what predicts it."""
+    rows, y, prompts = read(work, out)
     family = np.array([r["family"] for r in rows])
     level = np.array([r["level"] for r in rows])
     complexity = np.array([max(b.complexity for b in cc_visit(r["code"])) for r in rows])
-    total_complexity = np.array([sum(b.complexity for b in cc_visit(r["code"])) for r in rows])
-    sp = spm.SentencePieceProcessor(model_file=f"{out}/model/tokenizer.model")
-    prompts = [[2] + sp.encode(problems.prompt(r)) for r in rows]
     length = np.array([len(p) for p in prompts])
     texts = [r["text"] for r in rows]
     fig = {"problems": len(rows), "solved": int(y.sum()), "solved_share": round(float(y.mean()), 4)}
@@ -72,17 +82,22 @@ def main(work, out):
         base[name] = {"all": round(float(roc_auc_score(y, x)), 3), "within_family": round(float(within(x, y, family)), 3)}
     base["family_one_hot"] = {"all": cross_validated(one_hot, y)}
     base["bag_of_words_text"] = {"all": cross_validated(texts, y, 0.1, True), "within_family": cross_validated(texts, y, 0.1, True, family)}
-    net = demo.load(f"{out}/model")
-    layers = range(net.config["num_hidden_layers"])
-    resid = saes.residuals(net, prompts, layers, [slice(n - 1, n) for n in length])
-    for l in layers:
-        x = torch.cat(resid[l]).numpy()
+    resid = last_token(out, prompts, range(demo.CONFIG["num_hidden_layers"]))
+    for l in resid:
+        x = resid[l].numpy()
         base[f"resid_post_{l}"] = {"all": cross_validated(x, y, 0.003), "within_family": cross_validated(x, y, 0.003, groups=family)}
+    return fig
+
+
+def sae_figures(work, out):
+    """What saes.py measured, and the same on the study's own problems."""
+    _, y, prompts = read(work, out)
     with open(f"{work}/saes/figures.json") as f:
-        fig["saes"] = json.load(f)
-    for l in fig["saes"]["layers"]:
+        fig = json.load(f)
+    resid = last_token(out, prompts, [int(l) for l in fig["layers"]])
+    for l in fig["layers"]:
         sae = {k: torch.from_numpy(v) for k, v in np.load(f"{out}/saes/layer_{l}/params.npz").items()}
-        x = torch.cat(resid[int(l)])
+        x = resid[int(l)]
         ev, l0 = saes.explained_variance(sae, x)
         codes = saes.encode(sae, x).numpy()
         rng, best = np.random.default_rng(5), {"right": [], "wrong": []}
@@ -93,8 +108,19 @@ def main(work, out):
             auc = np.array([roc_auc_score(y[a], codes[a, j]) for j in alive])
             best["right"].append(roc_auc_score(y[b], codes[b, alive[auc.argmax()]]))
             best["wrong"].append(1 - roc_auc_score(y[b], codes[b, alive[auc.argmin()]]))
-        fig["saes"]["layers"][l].update({"ev_study_last_token": round(ev, 4), "l0_study_last_token": round(l0, 2),
-                                         "best_latent_auroc_on_other_half": {k: round(float(np.mean(v)), 3) for k, v in best.items()}})
+        fig["layers"][l].update({"ev_study_last_token": round(ev, 4), "l0_study_last_token": round(l0, 2),
+                                 "best_latent_auroc_on_other_half": {k: round(float(np.mean(v)), 3) for k, v in best.items()}})
+    return fig
+
+
+def main(part, work, out):
+    torch.set_num_threads(1)
+    try:
+        with open(f"{out}/figures.json") as f:
+            fig = json.load(f)
+    except FileNotFoundError:
+        fig = {}
+    fig[part] = {"study": study, "saes": sae_figures}[part](work, out)
     with open(f"{out}/figures.json", "w") as f:
         json.dump(fig, f, indent=1)
         f.write("\n")
@@ -102,4 +128,4 @@ def main(work, out):
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2])
+    main(*sys.argv[1:4])
