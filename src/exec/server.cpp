@@ -13,6 +13,7 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <sstream>
 
 #include "process_tree.h"
 
@@ -74,6 +75,12 @@ int precedence(Verdict verdict) {
                                  Verdict::timeout_cpu, Verdict::timeout_wall, Verdict::signal, Verdict::early_exit};
     const auto* place = std::find(std::begin(order), std::end(order), verdict);
     return static_cast<int>(place - std::begin(order));
+}
+
+std::string limit_text(double seconds) {
+    std::ostringstream text;
+    text << "limit of " << seconds << " s";
+    return text.str();
 }
 
 std::string step_name(const Job::Step& step) {
@@ -328,14 +335,19 @@ void Server::send(MessageKind kind, std::string_view payload) {
 
 void Server::flush_socket() {
     while (!outbox_.empty() && !rank_gone_) {
-        const ssize_t count = ::send(socket_.get(), outbox_.data(), outbox_.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
+        const ssize_t count = ::send(socket_.get(), outbox_.data() + outbox_sent_, outbox_.size() - outbox_sent_,
+                                     MSG_DONTWAIT | MSG_NOSIGNAL);
         if (count < 0 && errno == EINTR) continue;
         if (count < 0 && errno == EAGAIN) return;
         if (count < 0) {
             rank_gone_ = true;
             return;
         }
-        outbox_.erase(0, static_cast<std::size_t>(count));
+        outbox_sent_ += static_cast<std::size_t>(count);
+        if (outbox_sent_ == outbox_.size()) {
+            outbox_.clear();
+            outbox_sent_ = 0;
+        }
     }
 }
 
@@ -533,12 +545,12 @@ void Server::look(Job& job) {
     if (!job.script && use.rss_bytes > 2 * limits.address_space_bytes) {
         return fail(job, Verdict::memory, std::to_string(use.rss_bytes >> 20) + " MiB resident in all processes");
     }
-    if (use.cpu_seconds >= cpu_limit) return fail(job, Verdict::timeout_cpu, std::to_string(cpu_limit) + " s");
+    if (use.cpu_seconds >= cpu_limit) return fail(job, Verdict::timeout_cpu, limit_text(cpu_limit));
     const auto deadline = now.ready + from_seconds(wall_limit + std::min(now.seen.waiting_seconds, 2 * wall_limit));
     if (time >= deadline) {
         // A busy program reaches both limits together when they are equal: the same verdict every time.
         const bool busy = use.cpu_seconds >= 0.9 * cpu_limit;
-        return fail(job, busy ? Verdict::timeout_cpu : Verdict::timeout_wall, std::to_string(wall_limit) + " s");
+        return fail(job, busy ? Verdict::timeout_cpu : Verdict::timeout_wall, limit_text(wall_limit));
     }
     // Looking must stay cheap where there are many processes to look at.
     const auto cost = Clock::now() - time;

@@ -105,6 +105,7 @@ class Server {
     std::optional<BoxStarter> starter_;
     std::string description_;
     std::string inbox_, outbox_;
+    std::size_t outbox_sent_ = 0;
     bool rank_gone_ = false;
     Clock::time_point next_heartbeat_{};
     std::deque<Job> queue_;

@@ -24,6 +24,7 @@ namespace {
 
 constexpr int silence_poll_ms = 2000;
 constexpr int silence_polls = 30;  // a minute, counted in waits so that a suspended job is not mistaken for a dead one
+constexpr int start_polls = 150;   // five minutes: an interpreter on a busy network file system is slow the first time
 
 int count_threads() {
     DIR* folder = ::opendir("/proc/self/task");
@@ -162,13 +163,15 @@ struct Supervisor::Connection {
         }
     }
 
-    // Takes what has arrived. With `block` waits for something; silence of a minute is an error.
-    void receive(bool block) {
+    // Takes what has arrived. With `block` waits for something; silence of too many waits is an error.
+    void receive(bool block, int most_polls = silence_polls) {
         for (int silent = 0; block;) {
             pollfd wanted{socket.get(), POLLIN, 0};
             const int ready = ::poll(&wanted, 1, silence_poll_ms);
             if (ready > 0) break;
-            if (ready == 0 && ++silent == silence_polls) lost("has been silent for a minute");
+            if (ready == 0 && ++silent == most_polls) {
+                lost("has been silent for " + std::to_string(most_polls * silence_poll_ms / 1000) + " s");
+            }
         }
         char piece[65536];
         for (;;) {
@@ -241,7 +244,7 @@ Supervisor Supervisor::start(const SupervisorOptions& options) {
     std::optional<Message> message;
     while (!message || message->kind == MessageKind::heartbeat) {
         message = connection->next_message();
-        if (!message) connection->receive(true);
+        if (!message) connection->receive(true, start_polls);
     }
     Reader reader(message->payload);
     const auto code = static_cast<ExitCode>(reader.number<std::int32_t>());
