@@ -156,7 +156,7 @@ if described:
 # A full disk: a small tmpfs, which needs the right to mount.
 small = os.path.join(folder, "small")
 os.makedirs(small)
-if os.geteuid() == 0 and subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", small], capture_output=True).returncode == 0:
+if os.geteuid() == 0 and subprocess.run(["mount", "-t", "tmpfs", "-o", "size=200k", "tmpfs", small], capture_output=True).returncode == 0:
     try:
         expect("a disk too small at the start", 74, ["cannot be reserved", "Nothing was started"], *phase1(small, *ends))
         left = [name for name in os.listdir(os.path.join(small, "phase1_0")) if ".h5" in name]
