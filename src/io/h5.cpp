@@ -39,6 +39,7 @@ std::string error_stack() {
     std::string text;
     H5Ewalk2(H5E_DEFAULT, H5E_WALK_UPWARD, collect_error, &text);
     H5Eclear2(H5E_DEFAULT);
+    std::replace(text.begin(), text.end(), '\n', ' ');
     return text.empty() ? "HDF5 gives no reason" : text;
 }
 
@@ -236,18 +237,19 @@ Dataset open_dataset(const File& file, const std::string& name) {
     dataset.file_path = file.path;
     dataset.name = name;
     const Handle space(Kind::space, PVA_H5(H5Dget_space(id), where));
+    if (PVA_H5(H5Sget_simple_extent_type(space.id()), where) == H5S_NULL) throw InputError(where + ": it holds nothing; pva writes no such datasets");
     const int rank = PVA_H5(H5Sget_simple_extent_ndims(space.id()), where);
     std::vector<hsize_t> extent(static_cast<std::size_t>(rank));
     PVA_H5(H5Sget_simple_extent_dims(space.id(), extent.data(), nullptr), where);
     dataset.shape.assign(extent.begin(), extent.end());
     const Handle type(Kind::type, PVA_H5(H5Dget_type(id), where));
-    const H5T_class_t type_class = H5Tget_class(type.id());
+    const H5T_class_t type_class = PVA_H5(H5Tget_class(type.id()), where);
     const std::size_t size = H5Tget_size(type.id());
-    if (type_class == H5T_STRING && H5Tis_variable_str(type.id()) == 0) {
+    if (type_class == H5T_STRING && PVA_H5(H5Tis_variable_str(type.id()), where) == 0) {
         dataset.element = Element::text;
         dataset.text_width = size;
     } else if (type_class == H5T_INTEGER) {
-        const bool is_signed = H5Tget_sign(type.id()) == H5T_SGN_2;
+        const bool is_signed = PVA_H5(H5Tget_sign(type.id()), where) == H5T_SGN_2;
         if (size == 1 && !is_signed) dataset.element = Element::u8;
         else if (size == 4) dataset.element = is_signed ? Element::i32 : Element::u32;
         else if (size == 8) dataset.element = is_signed ? Element::i64 : Element::u64;
@@ -353,6 +355,12 @@ void write_attribute_bytes(const File& file, const std::string& object, const st
     PVA_H5(H5Awrite(attribute.id(), type, value), where);
 }
 
+/// Files of others may hold arrays, or nothing, where pva writes one value.
+bool holds_one_value(const Handle& attribute, const std::string& where) {
+    const Handle space(Kind::space, PVA_H5(H5Aget_space(attribute.id()), where));
+    return PVA_H5(H5Sget_simple_extent_npoints(space.id()), where) == 1;
+}
+
 }  // namespace
 
 void write_attribute(const File& file, const std::string& object, const std::string& name, const std::string& value) {
@@ -372,7 +380,9 @@ std::optional<std::string> read_text_attribute(const File& file, const std::stri
     if (PVA_H5(H5Aexists(target.id(), name.c_str()), where) == 0) return std::nullopt;
     const Handle attribute(Kind::attribute, PVA_H5(H5Aopen(target.id(), name.c_str(), H5P_DEFAULT), where));
     const Handle type(Kind::type, PVA_H5(H5Aget_type(attribute.id()), where));
-    if (H5Tget_class(type.id()) != H5T_STRING || H5Tis_variable_str(type.id()) != 0) return std::nullopt;
+    if (PVA_H5(H5Tget_class(type.id()), where) != H5T_STRING || PVA_H5(H5Tis_variable_str(type.id()), where) != 0 || !holds_one_value(attribute, where)) {
+        return std::nullopt;
+    }
     std::string value(H5Tget_size(type.id()), '\0');
     PVA_H5(H5Aread(attribute.id(), type.id(), value.data()), where);
     return value.substr(0, value.find('\0'));
@@ -383,6 +393,8 @@ std::optional<std::int64_t> read_integer_attribute(const File& file, const std::
     const Handle target = open_object(file, object);
     if (PVA_H5(H5Aexists(target.id(), name.c_str()), where) == 0) return std::nullopt;
     const Handle attribute(Kind::attribute, PVA_H5(H5Aopen(target.id(), name.c_str(), H5P_DEFAULT), where));
+    const Handle type(Kind::type, PVA_H5(H5Aget_type(attribute.id()), where));
+    if (PVA_H5(H5Tget_class(type.id()), where) != H5T_INTEGER || !holds_one_value(attribute, where)) return std::nullopt;
     std::int64_t value = 0;
     PVA_H5(H5Aread(attribute.id(), H5T_NATIVE_INT64, &value), where);
     return value;

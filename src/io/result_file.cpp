@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -151,6 +152,17 @@ void reserve_space(const std::string& path) {
     }
 }
 
+/// Refuses before anything is written when the file cannot fit.
+void check_free_space(const std::string& folder, const std::string& path, std::uint64_t needed) {
+    struct statvfs status {};
+    if (statvfs(folder.c_str(), &status) != 0) return;  // the file system does not say: posix_fallocate will
+    const std::uint64_t free_bytes = static_cast<std::uint64_t>(status.f_bavail) * status.f_frsize;
+    if (free_bytes < needed) {
+        throw IoError(path + ": needs " + std::to_string(needed) + " bytes, but only " + std::to_string(free_bytes) + " are free in " + folder +
+                      "; free some space or choose another --data folder. Nothing was started");
+    }
+}
+
 void write_text_file(const std::string& path, const std::string& text) {
     const std::string temporary = path + ".new";
     std::ofstream file(temporary, std::ios::trunc);
@@ -185,10 +197,25 @@ void write_companion(const std::string& path) {
 /// Creates a file with all datasets and attributes, serially, and puts it under `path` only when it is whole.
 void create_file(const std::string& path, const RunPlan& plan, const Sizes& sizes, bool only_common, const Columns& at_creation) {
     const std::string temporary = path + ".new";
+    const FileSchema& schema = *plan.schema;
+    Sizes all = sizes;
+    all["unit"] = plan.n_units;
+    all["one"] = 1;
+    all["summary_bytes"] = summary_bytes;
+    std::uint64_t needed = std::uint64_t{1} << 16;  // headers and attributes
+    const auto add_size = [&](const DatasetSpec& spec) {
+        std::uint64_t bytes = h5::element_bytes(spec.element, text_width_of(spec, all));
+        for (const std::int64_t extent : shape_of(spec, all)) bytes *= static_cast<std::uint64_t>(extent);
+        needed += bytes;
+    };
+    for (const DatasetSpec& spec : common_datasets()) add_size(spec);
+    if (!only_common) {
+        for (const DatasetSpec& spec : schema.datasets) add_size(spec);
+    }
+    check_free_space(fs::path(path).parent_path().string(), path, needed);
     try {
         {
             h5::File file = h5::create(temporary);
-            const FileSchema& schema = *plan.schema;
             h5::write_attribute(file, "/", "filetype", schema.filetype);
             h5::write_attribute(file, "/", "format_version", schema.version);
             h5::write_attribute(file, "/", "program", plan.provenance.program);
@@ -202,10 +229,6 @@ void create_file(const std::string& path, const RunPlan& plan, const Sizes& size
             }
             h5::write_attribute(file, "/", "inputs", inputs.dump());
 
-            Sizes all = sizes;
-            all["unit"] = plan.n_units;
-            all["one"] = 1;
-            all["summary_bytes"] = summary_bytes;
             const auto make = [&](const DatasetSpec& spec) {
                 const bool zeroed = spec.name == "done" || spec.name == "complete" || spec.filled == Filled::at_end;
                 h5::Dataset dataset = h5::create_dataset(file, spec.name, spec.element, text_width_of(spec, all), shape_of(spec, all), zeroed);
@@ -256,8 +279,7 @@ bool all_units_done(const std::string& part_path) {
 }
 
 /// A complete file of this identity, if there is one.
-std::string find_complete(const RunPlan& plan) {
-    const std::string hash = identity_hash(plan.identity);
+std::string find_complete(const RunPlan& plan, const std::string& hash) {
     std::vector<std::string> names;
     for (const auto& entry : fs::directory_iterator(plan.folder)) {
         const auto name = parse_file_name(entry.path().filename().string());
@@ -294,6 +316,7 @@ void refuse_conflicts(const RunPlan& plan) {
         if (!same("phase") || !same("model") || !same("problems") || !same("start") || !same("end")) continue;
         const std::string lock = (entry.path().parent_path() / name.substr(0, name.size() - std::strlen(".h5.part"))).string() + ".lock";
         if (is_locked_by_other(lock)) continue;  // alive: two runs with different settings may stand side by side
+        if (!find_complete(plan, identity_hash(there)).empty()) continue;  // that run has its result; this is what a kill or --fresh left
         std::string keys;
         for (const std::string& difference : differences(there, plan.identity)) keys += (keys.empty() ? "" : "; ") + difference;
         throw InputError(entry.path().string() + " is an unfinished run of the same phase, model and range with other settings (" + keys +
@@ -420,7 +443,7 @@ OpenedResult open_result_file(const mpi::Communicator& comm, Log& log, const Run
         if (error) throw IoError(plan.folder + ": the folder cannot be made (" + error.message() + "); choose another --data");
         lock->acquire_exclusive(lock_path);
         if (!plan.fresh) {
-            const std::string complete = find_complete(plan);
+            const std::string complete = find_complete(plan, identity_hash(plan.identity));
             // A working file beside a complete one is either a --fresh run that was interrupted, which goes on, or what a
             // kill left just after the layout was renamed, which is over.
             const bool leftover = !complete.empty() && fs::exists(part_path) && plan.segmented && all_units_done(part_path);

@@ -84,7 +84,8 @@ int run_executable(int argc, char** argv, OptionSet& set, const CommonOptions& c
     return mpi::run(set.program(), [&](const mpi::Communicator& comm) {
         const auto start = std::chrono::steady_clock::now();
         Log log(comm.rank(), log_level_from_name(common.log_level));
-        Context context{comm, log, common, {}, mpi::bind_devices(comm, true), supervisor ? &*supervisor : nullptr};
+        // No phase uses a GPU yet, so sharing one is no fault.
+        Context context{comm, log, common, {}, set.identity_values(), mpi::bind_devices(comm, true), supervisor ? &*supervisor : nullptr};
         context.provenance.program = set.program();
         context.provenance.build = build_info();
         context.provenance.options = set.values();

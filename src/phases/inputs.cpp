@@ -86,6 +86,21 @@ nlohmann::ordered_json measured_run(const Context& context, double seconds) {
     return json;
 }
 
+void add_result_options(const Context& context, nlohmann::ordered_json& identity) {
+    for (const auto& [name, value] : context.result_options.items()) {
+        if (!identity.contains(name)) identity[name] = value;
+    }
+}
+
+Report dry_run_report(Context& context, const io::RunPlan& plan, const std::string& unit_name) {
+    Report report;
+    report.summary = {{"dry_run", true}, {"units", plan.n_units}, {"identity_hash", io::identity_hash(plan.identity)}, {"identity", plan.identity}};
+    report.lines = {"dry run: all inputs are usable; " + std::to_string(plan.n_units) + " " + unit_name + " would be worked through by " +
+                    std::to_string(context.comm.size()) + (context.comm.size() == 1 ? " rank" : " ranks") + " into " + plan.folder + "/" + plan.prefix + "_" +
+                    plan.model + "_" + plan.range + "_*.h5. Nothing was written"};
+    return report;
+}
+
 std::vector<std::int64_t> positions_of(const std::vector<std::int64_t>& ids, const std::vector<std::int64_t>& wanted, const std::string& where) {
     std::vector<std::int64_t> positions;
     for (const std::int64_t id : wanted) {

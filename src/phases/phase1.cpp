@@ -13,6 +13,7 @@
 #include "pva/mpi/agree.h"
 #include "pva/phases/schemas.h"
 #include "pva/phases/work.h"
+#include "pva/tasks/difficulty.h"
 #include "pva/tasks/extraction.h"
 #include "pva/tasks/prompt.h"
 #include "pva/text/tokenizer.h"
@@ -29,6 +30,7 @@ void register_options(OptionSet& set, Phase1Options& options) {
     set.add("batch-size", options.batch_size, "N", "problems generated together; belongs to the identity of a run").at_least(1).changes_results();
     set.add("threads", options.threads, "N", "threads a rank; belongs to the identity of a run (0: by the affinity mask)").at_least(0);
     set.add_flag("fresh", options.fresh, "start over even if there is a finished or unfinished file");
+    set.add_flag("dry-run", options.dry_run, "check all inputs, say what would be done, write nothing");
     register_options(set, options.python);
 }
 
@@ -76,29 +78,33 @@ io::Columns columns_of(const Row& row, const exec::Outcome& outcome, double gene
     };
 }
 
-/// Figures of the finished file, and the final table.
-Report report_of(const io::ResultReader& reader) {
-    const auto verdicts = reader.read<std::uint8_t>("verdict");
-    const auto complexity = reader.read<std::int32_t>("complexity");
-    const auto passed = reader.read<std::uint8_t>("passed");
-    const auto tokens = reader.read<std::int32_t>("generated_tokens");
-    const auto reasons = reader.read<std::uint8_t>("stop_reason");
-    const auto n = static_cast<std::int64_t>(verdicts.size());
+/// What the figures are computed from, in the order of the problems.
+struct Columns {
+    std::vector<std::uint8_t> verdict;
+    std::vector<std::uint8_t> passed;
+    std::vector<std::uint8_t> stop_reason;
+    std::vector<std::int32_t> generated_tokens;
+    std::vector<std::int32_t> complexity;
+};
 
+/// Figures of the run and the final table.
+Report report_of(const Columns& columns) {
+    const auto n = static_cast<std::int64_t>(columns.verdict.size());
+    const auto percent = [](std::int64_t part, std::int64_t whole) { return fixed(100.0 * static_cast<double>(part) / static_cast<double>(whole), 1) + " %"; };
     Report report;
     std::map<std::uint8_t, std::int64_t> by_verdict;
-    for (const std::uint8_t verdict : verdicts) ++by_verdict[verdict];
     std::int64_t solved = 0;
     std::int64_t total_tokens = 0;
     std::int64_t at_limit = 0;
     std::array<std::array<std::int64_t, 2>, 4> strata{};  // easy, medium, hard, unknown: problems, solved
-    for (std::size_t i = 0; i < verdicts.size(); ++i) {
-        solved += passed[i];
-        total_tokens += tokens[i];
-        at_limit += reasons[i] == static_cast<std::uint8_t>(generate::StopReason::limit) ? 1 : 0;
-        const std::size_t stratum = complexity[i] < 0 ? 3 : complexity[i] <= 1 ? 0 : complexity[i] <= 3 ? 1 : 2;
+    for (std::size_t i = 0; i < columns.verdict.size(); ++i) {
+        ++by_verdict[columns.verdict[i]];
+        solved += columns.passed[i];
+        total_tokens += columns.generated_tokens[i];
+        at_limit += columns.stop_reason[i] == static_cast<std::uint8_t>(generate::StopReason::limit) ? 1 : 0;
+        const std::size_t stratum = columns.complexity[i] < 0 ? 3 : static_cast<std::size_t>(tasks::difficulty_stratum(columns.complexity[i]));
         ++strata[stratum][0];
-        strata[stratum][1] += passed[i];
+        strata[stratum][1] += columns.passed[i];
     }
     report.summary["problems"] = n;
     report.summary["solved"] = solved;
@@ -106,11 +112,12 @@ Report report_of(const io::ResultReader& reader) {
     report.summary["generated_tokens"] = total_tokens;
     report.summary["stopped_at_token_limit"] = at_limit;
     report.summary["verdicts"] = nlohmann::ordered_json::object();
+    report.summary["solved_by_difficulty"] = nlohmann::ordered_json::object();
     std::vector<std::vector<std::string>> table = {{"verdict", "problems", "share"}};
     for (const auto& [verdict, count] : by_verdict) {
         const std::string name(exec::to_string(static_cast<exec::Verdict>(verdict)));
         report.summary["verdicts"][name] = count;
-        table.push_back({name, std::to_string(count), fixed(100.0 * static_cast<double>(count) / static_cast<double>(n), 1) + " %"});
+        table.push_back({name, std::to_string(count), percent(count, n)});
     }
     report.lines = table_lines(table);
     table = {{"difficulty", "problems", "solved", "share"}};
@@ -118,11 +125,16 @@ Report report_of(const io::ResultReader& reader) {
     for (std::size_t s = 0; s < names.size(); ++s) {
         if (strata[s][0] == 0) continue;
         report.summary["solved_by_difficulty"][names[s]] = {{"problems", strata[s][0]}, {"solved", strata[s][1]}};
-        table.push_back({names[s], std::to_string(strata[s][0]), std::to_string(strata[s][1]),
-                         fixed(100.0 * static_cast<double>(strata[s][1]) / static_cast<double>(strata[s][0]), 1) + " %"});
+        table.push_back({names[s], std::to_string(strata[s][0]), std::to_string(strata[s][1]), percent(strata[s][1], strata[s][0])});
     }
     for (const std::string& line : table_lines(table)) report.lines.push_back(line);
     report.lines.push_back(std::to_string(solved) + " of " + std::to_string(n) + " problems solved; " + std::to_string(at_limit) + " answers were cut at the token limit");
+    return report;
+}
+
+Report report_of(const io::ResultReader& reader) {
+    Report report = report_of(Columns{reader.read<std::uint8_t>("verdict"), reader.read<std::uint8_t>("passed"), reader.read<std::uint8_t>("stop_reason"),
+                                      reader.read<std::int32_t>("generated_tokens"), reader.read<std::int32_t>("complexity")});
     report.result_path = reader.path();
     return report;
 }
@@ -237,16 +249,12 @@ Report run_phase1(Context& context, const Phase1Options& options) {
                      {"difficulty", difficulty_hash},
                      {"site", "resid_post"},
                      {"position", "last-prompt"},
-                     {"prompt", options.prompt},
                      {"extraction", "complete-program"},
                      {"temperature", 0.0},
-                     {"max-new-tokens", options.max_new_tokens},
-                     {"batch-size", options.batch_size},
                      {"threads", threads},
-                     {"device", "cpu"},
-                     {"isolation", options.python.isolation},
-                     {"test-seconds", options.python.test_seconds},
-                     {"test-memory-mb", options.python.test_memory_mb}};
+                     {"device", "cpu"}};
+    add_result_options(context, plan.identity);
+    if (options.dry_run) return dry_run_report(context, plan, "problems");
 
     io::OpenedResult opened = io::open_result_file(comm, context.log, plan,
                                                    {{"task_id", io::to_bytes(ids)},
@@ -308,19 +316,19 @@ Report run_phase1(Context& context, const Phase1Options& options) {
     measured["rank_seconds_waiting_for_tests_and_writing"] = milli(waiting_seconds);
 
     // The summary is computed from the file as it stands, so that it does not depend on which run wrote what.
-    std::vector<std::uint8_t> passed(static_cast<std::size_t>(n));
-    std::vector<std::uint8_t> verdicts(static_cast<std::size_t>(n));
+    Columns columns;
+    columns.complexity = complexity;
     mpi::agreed(comm, [&] {
-        file.read_rows("passed", 0, n, std::as_writable_bytes(std::span(passed)));
-        file.read_rows("verdict", 0, n, std::as_writable_bytes(std::span(verdicts)));
+        const auto read = [&](const std::string& name, auto& values) {
+            values.resize(static_cast<std::size_t>(n));
+            file.read_rows(name, 0, n, std::as_writable_bytes(std::span(values)));
+        };
+        read("verdict", columns.verdict);
+        read("passed", columns.passed);
+        read("stop_reason", columns.stop_reason);
+        read("generated_tokens", columns.generated_tokens);
     });
-    nlohmann::ordered_json summary;
-    summary["problems"] = n;
-    summary["solved"] = std::count(passed.begin(), passed.end(), std::uint8_t{1});
-    std::map<std::string, std::int64_t> by_verdict;
-    for (const std::uint8_t verdict : verdicts) ++by_verdict[std::string(exec::to_string(static_cast<exec::Verdict>(verdict)))];
-    summary["verdicts"] = by_verdict;
-    const std::string path = file.publish({}, summary, measured);
+    const std::string path = file.publish({}, report_of(columns).summary, measured);
     return report_of(mpi::agreed(comm, [&] { return io::ResultReader::open(path, dataset_schema()); }));
 }
 

@@ -1,6 +1,7 @@
 // Phase 1.1: the split. File: docs/formats/splits.md.
 #include "pva/phases/phase1_1.h"
 
+#include <algorithm>
 #include <chrono>
 
 #include "pva/core/error.h"
@@ -15,6 +16,7 @@ namespace pva::phases {
 void register_options(OptionSet& set, Phase11Options& options) {
     set.add("problems", options.problems, "FILE", "problems as JSONL with MBPP's fields").required();
     set.add("difficulty-mapping", options.difficulty, "FILE", "result of pva_phase0; the newest one that fits when not given");
+    set.add("dataset", options.dataset, "FILE", "result of pva_phase1: split its problems, by the difficulty stored there, instead");
     set.add("compat", options.compat, "NAME", "none: balanced over difficulty; paper: the published split, bit for bit").one_of({"none", "paper"}).changes_results();
     set.add("seed", options.seed, "N", "seed of the balanced split").at_least(0).changes_results();
     set.add_flag("fresh", options.fresh, "start over even if there is a finished file");
@@ -47,13 +49,23 @@ Report run_phase1_1(Context& context, const Phase11Options& options) {
     const auto start = std::chrono::steady_clock::now();
     const mpi::Communicator& comm = context.comm;
     const ProblemRange all = load_range(context, options.problems, {});
-    const io::ResultReader difficulty = open_input(context, "difficulty", options.difficulty, "phase0", "difficulty", difficulty_schema(),
-                                                   {{"problems", all.set.sha256}}, "pva_phase0");
+    if (!options.dataset.empty() && !options.difficulty.empty()) {
+        mpi::agree(comm, mpi::Failure{ExitCode::usage, "--dataset and --difficulty-mapping exclude each other: the problems to split come from one of them"});
+    }
+    const io::ResultReader difficulty =
+        options.dataset.empty()
+            ? open_input(context, "difficulty", options.difficulty, "phase0", "difficulty", difficulty_schema(), {{"problems", all.set.sha256}}, "pva_phase0")
+            : open_input(context, "dataset", options.dataset, "phase1_0", "dataset", dataset_schema(), {{"problems", all.set.sha256}}, "pva_phase1");
     context.provenance.inputs = {{"problems", all.set.path, all.set.sha256}, difficulty.as_input("difficulty")};
     const auto ids = difficulty.read<std::int64_t>("task_id");
     const auto stored = difficulty.read<std::int32_t>("complexity");
     const std::vector<int> complexities(stored.begin(), stored.end());
     const auto n = static_cast<std::int64_t>(ids.size());
+    mpi::agreed(comm, [&] {
+        if (std::find(stored.begin(), stored.end(), -1) != stored.end()) {
+            throw InputError(difficulty.path() + ": holds problems of unknown difficulty; run pva_phase0, then pva_phase1 with --difficulty-mapping, or split by pva_phase0's file");
+        }
+    });
 
     std::vector<std::int64_t> all_ids;
     for (const tasks::Problem& problem : all.set.problems) all_ids.push_back(problem.task_id);
@@ -84,8 +96,9 @@ Report run_phase1_1(Context& context, const Phase11Options& options) {
                      {"start", difficulty.identity().at("start")},
                      {"end", difficulty.identity().at("end")},
                      {"difficulty", difficulty.content_sha256()},
-                     {"compat", options.compat},
+                     // The published split has its own seed.
                      {"seed", options.compat == "paper" ? std::int64_t{0} : options.seed}};
+    add_result_options(context, plan.identity);
     io::OpenedResult opened = io::open_result_file(comm, context.log, plan, {{"task_id", io::to_bytes(ids)}, {"complexity", io::to_bytes(stored)}});
     report.result_path = opened.complete_path;
     if (!opened.file) {

@@ -3,10 +3,8 @@
 
 #include <algorithm>
 #include <chrono>
-#include <cmath>
 #include <cstring>
 #include <fstream>
-#include <limits>
 #include <nlohmann/json.hpp>
 #include <sstream>
 
@@ -45,6 +43,7 @@ void register_options(OptionSet& set, Phase2Options& options) {
     set.add("min-rows", options.min_rows, "N", "latents firing on fewer rows of the part are dropped").at_least(0).changes_results();
     set.add("threads", options.threads, "N", "threads a rank; belongs to the identity of a run (0: by the affinity mask)").at_least(0);
     set.add_flag("fresh", options.fresh, "start over even if there is a finished or unfinished file");
+    set.add_flag("dry-run", options.dry_run, "check all inputs, say what would be done, write nothing");
 }
 
 std::vector<LayerSae> find_layer_saes(const std::string& option) {
@@ -136,7 +135,8 @@ sae::CsrRows read_code_record(std::span<const std::byte> bytes, std::uint32_t n_
     return codes;
 }
 
-double finite(double value) { return std::isfinite(value) ? value : std::numeric_limits<double>::max() * (value < 0 ? -1 : 1); }
+/// A figure of the summary for the table; JSON has no NaN, it stands there as null.
+std::string figure(const nlohmann::ordered_json& value, int decimals) { return value.is_null() ? "undefined" : fixed(value.get<double>(), decimals); }
 
 }  // namespace
 
@@ -267,12 +267,10 @@ Report run_phase2(Context& context, const Phase2Options& options) {
                      {"position", dataset.identity().value("position", std::string())},
                      {"saes", sae_hashes},
                      {"general_text", general_hash},
-                     {"general-tokens", options.general_tokens},
-                     {"general-threshold", options.general_threshold},
-                     {"top-k", options.top_k},
-                     {"min-rows", options.min_rows},
                      {"threads", threads},
                      {"device", "cpu"}};
+    add_result_options(context, plan.identity);
+    if (options.dry_run) return dry_run_report(context, plan, "blocks");
 
     const auto ranked_row = [](const analysis::RankedLatent& r, std::size_t rank) {
         const analysis::LatentStatistics& s = r.statistics;
@@ -286,7 +284,7 @@ Report run_phase2(Context& context, const Phase2Options& options) {
         report.result_path = reader.path();
         std::vector<std::vector<std::string>> table = {{"layer", "L0", "explained variance", "cosine"}};
         for (const auto& quality : report.summary["layers"]) {
-            table.push_back({quality["layer"].dump(), fixed(quality["l0"], 1), fixed(quality["explained_variance"], 3), fixed(quality["cosine"], 3)});
+            table.push_back({quality["layer"].dump(), figure(quality["l0"], 1), figure(quality["explained_variance"], 3), figure(quality["cosine"], 3)});
         }
         report.lines = table_lines(table);
         table = {ranked_head};
@@ -524,7 +522,7 @@ Report run_phase2(Context& context, const Phase2Options& options) {
             l0.push_back(qualities[l].l0);
             explained.push_back(qualities[l].explained_variance);
             cosine.push_back(qualities[l].cosine);
-            summary["layers"].push_back({{"layer", layers[l]}, {"l0", finite(l0.back())}, {"explained_variance", finite(explained.back())}, {"cosine", finite(cosine.back())}});
+            summary["layers"].push_back({{"layer", layers[l]}, {"l0", l0.back()}, {"explained_variance", explained.back()}, {"cosine", cosine.back()}});
         }
         at_end["quality/l0"] = io::to_bytes(l0);
         at_end["quality/explained_variance"] = io::to_bytes(explained);

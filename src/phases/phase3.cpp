@@ -30,6 +30,7 @@ void register_options(OptionSet& set, Phase3Options& options) {
     set.add("latents", options.latents, "FILE", "result of pva_phase2 on the selection part; the newest one that fits when not given");
     set.add("candidates", options.candidates, "N", "latents of each direction that are tried, best first").at_least(1).changes_results();
     set.add_flag("fresh", options.fresh, "start over even if there is a finished or unfinished file");
+    set.add_flag("dry-run", options.dry_run, "check all inputs, say what would be done, write nothing");
 }
 
 namespace {
@@ -200,7 +201,14 @@ Report run_phase3(Context& context, const Phase3Options& options) {
         return scores;
     };
 
-    context.provenance.inputs = {{"problems", all.set.path, all.set.sha256}, dataset.as_input("dataset"), splits.as_input("splits"), latents.as_input("latents")};
+    context.provenance.inputs = {{"problems", all.set.path, all.set.sha256}, dataset.as_input("dataset"), splits.as_input("splits"), latents.as_input("latents"),
+                                 {"model weights", model_input.files.weights, model_input.hashes.weights}};
+    for (const LayerSae& file : saes) {
+        const std::string layer = std::to_string(file.layer);
+        if (latents.identity().at("saes").contains(layer)) {
+            context.provenance.inputs.push_back({"sae of layer " + layer, file.path, latents.identity().at("saes").at(layer).get<std::string>()});
+        }
+    }
     std::vector<std::int64_t> held_out_ids;
     std::vector<std::uint8_t> held_out_part;
     std::vector<std::uint8_t> held_out_passed;
@@ -234,8 +242,9 @@ Report run_phase3(Context& context, const Phase3Options& options) {
                      {"dataset", dataset.content_sha256()},
                      {"splits", splits.content_sha256()},
                      {"latents", latents.content_sha256()},
-                     {"saes", latents.identity().at("saes")},
-                     {"candidates", options.candidates}};
+                     {"saes", latents.identity().at("saes")}};
+    add_result_options(context, plan.identity);
+    if (options.dry_run) return dry_run_report(context, plan, "detectors");
 
     std::vector<std::string> names;
     std::vector<std::uint8_t> positive_class;

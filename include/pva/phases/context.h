@@ -23,6 +23,7 @@ struct Context {
     Log& log;
     const CommonOptions& common;
     Provenance provenance;      ///< program, build, libraries, options; a phase adds its inputs
+    nlohmann::ordered_json result_options;  ///< the options that change results, with their values
     mpi::Binding binding;
     exec::Supervisor* python = nullptr;  ///< null for executables that run no Python
 

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "pva/io/reader.h"
+#include "pva/io/result_file.h"
 #include "pva/model/load.h"
 #include "pva/phases/context.h"
 #include "pva/tasks/problems.h"
@@ -52,6 +53,12 @@ int thread_count(const Context& context, std::int64_t option);
 
 /// What every run measures: host, ranks, threads, all options, paths of inputs.
 nlohmann::ordered_json measured_run(const Context& context, double seconds);
+
+/// Adds the options that change results to an identity; keys that are there already stay as they are.
+void add_result_options(const Context& context, nlohmann::ordered_json& identity);
+
+/// What a dry run reports: the inputs are fine, and what would be written.
+Report dry_run_report(Context& context, const io::RunPlan& plan, const std::string& unit_name);
 
 /// Position of each id of `wanted` in the ascending `ids`. Errors: InputError naming `where` and the first id that is missing.
 std::vector<std::int64_t> positions_of(const std::vector<std::int64_t>& ids, const std::vector<std::int64_t>& wanted, const std::string& where);

@@ -17,6 +17,7 @@ struct Phase1Options {
     std::int64_t threads = 0;
     PythonOptions python;
     bool fresh = false;
+    bool dry_run = false;
 };
 void register_options(OptionSet& set, Phase1Options& options);
 

@@ -9,6 +9,7 @@ namespace pva::phases {
 struct Phase11Options {
     std::string problems;
     std::string difficulty;
+    std::string dataset;  ///< instead of difficulty: the problems and difficulties of a phase 1 dataset
     std::string compat = "none";
     std::int64_t seed = 0;
     bool fresh = false;

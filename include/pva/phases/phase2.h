@@ -20,6 +20,7 @@ struct Phase2Options {
     std::int64_t min_rows = 5;
     std::int64_t threads = 0;
     bool fresh = false;
+    bool dry_run = false;
 };
 void register_options(OptionSet& set, Phase2Options& options);
 

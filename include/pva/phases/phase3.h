@@ -15,6 +15,7 @@ struct Phase3Options {
     std::string latents;
     std::int64_t candidates = 5;
     bool fresh = false;
+    bool dry_run = false;
 };
 void register_options(OptionSet& set, Phase3Options& options);
 
