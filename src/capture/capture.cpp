@@ -12,12 +12,13 @@
 
 namespace pva::capture {
 
-void capture_rows(const model::Gemma2& model, std::span<const std::vector<std::int32_t>> sequences, const model::CaptureRequest& request,
-                  const CaptureSettings& settings, const RowsCallback& callback) {
+void capture_rows(const model::Gemma2& model, std::span<const std::vector<std::int32_t>> sequences,
+                  const model::CaptureRequest& request, const CaptureSettings& settings, const RowsCallback& callback) {
     const c10::InferenceMode no_gradients;
     const model::Gemma2Config& config = model.config();
     model::check_capture_request(request, config.num_hidden_layers);
-    if (settings.batch_rows < 1) throw UsageError("batch_rows is " + std::to_string(settings.batch_rows) + "; at least 1 is needed.");
+    if (settings.batch_rows < 1)
+        throw UsageError("batch_rows is " + std::to_string(settings.batch_rows) + "; at least 1 is needed.");
     if (request.layers.empty()) throw UsageError("no layer was asked for; name at least one.");
     const int deepest = *std::max_element(request.layers.begin(), request.layers.end());
     const auto d_model = static_cast<std::size_t>(config.hidden_size);

@@ -27,18 +27,21 @@ Choice greedy_choice(std::span<const float> logits, bool with_log_probability, s
         if (logits[id] > logits[best]) best = id;
     }
     if (!finite) {
-        throw InputError("the model's logits for row " + std::to_string(row) + " of a block are not finite. Its weights overflow float32 or are damaged.");
+        throw InputError("the model's logits for row " + std::to_string(row) +
+                         " of a block are not finite. Its weights overflow float32 or are damaged.");
     }
     Choice choice{static_cast<std::int32_t>(best), 0};
     if (with_log_probability) {
         double sum = 0;
-        for (const float logit : logits) sum += std::exp(static_cast<double>(logit) - logits[best]);
+        for (const float logit : logits)
+            sum += std::exp(static_cast<double>(logit) - logits[best]);
         choice.log_probability = static_cast<float>(-std::log(sum));
     }
     return choice;
 }
 
-void check_settings(const model::Gemma2Config& config, std::span<const Prompt> prompts, const GenerationSettings& settings) {
+void check_settings(const model::Gemma2Config& config, std::span<const Prompt> prompts,
+                    const GenerationSettings& settings) {
     if (settings.max_new_tokens < 0) {
         throw UsageError("max_new_tokens is " + std::to_string(settings.max_new_tokens) + "; it must be 0 or more.");
     }
@@ -46,8 +49,9 @@ void check_settings(const model::Gemma2Config& config, std::span<const Prompt> p
     const std::int64_t room = config.max_position_embeddings - settings.max_new_tokens;
     for (std::size_t row = 0; row < prompts.size(); ++row) {
         if (static_cast<std::int64_t>(prompts[row].tokens.size()) > room) {
-            throw InputError("prompt " + std::to_string(row) + " of a block has " + std::to_string(prompts[row].tokens.size()) +
-                             " tokens; with " + std::to_string(settings.max_new_tokens) + " new ones at most " + std::to_string(room) +
+            throw InputError("prompt " + std::to_string(row) + " of a block has " +
+                             std::to_string(prompts[row].tokens.size()) + " tokens; with " +
+                             std::to_string(settings.max_new_tokens) + " new ones at most " + std::to_string(room) +
                              " fit the model's " + std::to_string(config.max_position_embeddings) +
                              " positions. Ask for fewer new tokens or leave the problem out.");
         }
@@ -58,15 +62,19 @@ void check_settings(const model::Gemma2Config& config, std::span<const Prompt> p
 
 std::string_view stop_reason_name(StopReason reason) {
     switch (reason) {
-        case StopReason::eos: return "eos";
-        case StopReason::stop_rule: return "stop_rule";
-        case StopReason::limit: return "limit";
+        case StopReason::eos:
+            return "eos";
+        case StopReason::stop_rule:
+            return "stop_rule";
+        case StopReason::limit:
+            return "limit";
     }
     throw InternalError("unknown stop reason " + std::to_string(static_cast<int>(reason)));
 }
 
-std::vector<Generation> generate_batch(const model::Gemma2& model, const text::Tokenizer& tokenizer, std::span<const Prompt> prompts,
-                                       const GenerationSettings& settings, const StopRule& stop_rule, const FinishedCallback& on_finished) {
+std::vector<Generation> generate_batch(const model::Gemma2& model, const text::Tokenizer& tokenizer,
+                                       std::span<const Prompt> prompts, const GenerationSettings& settings,
+                                       const StopRule& stop_rule, const FinishedCallback& on_finished) {
     const c10::InferenceMode no_gradients;
     const model::Gemma2Config& config = model.config();
     check_settings(config, prompts, settings);
@@ -102,7 +110,8 @@ std::vector<Generation> generate_batch(const model::Gemma2& model, const text::T
         const Choice choice = greedy_choice(row_logits, settings.log_probabilities, row);
         generation.tokens.push_back(choice.token);
         if (settings.log_probabilities) generation.log_probabilities.push_back(choice.log_probability);
-        if (std::find(config.eos_token_ids.begin(), config.eos_token_ids.end(), choice.token) != config.eos_token_ids.end()) {
+        if (std::find(config.eos_token_ids.begin(), config.eos_token_ids.end(), choice.token) !=
+            config.eos_token_ids.end()) {
             generation.reason = StopReason::eos;
             return false;
         }

@@ -23,7 +23,8 @@ namespace pva::io {
 
 namespace {
 
-// The limit of the reference implementation: no real header comes near it, and it keeps a hostile length from costing memory.
+// The limit of the reference implementation: no real header comes near it, and it keeps a hostile length from costing
+// memory.
 constexpr std::uint64_t max_header_bytes = 100'000'000;
 
 struct DtypeSize {
@@ -55,7 +56,8 @@ std::optional<std::size_t> size_of_dtype(std::string_view name) {
 }
 
 [[noreturn]] void refuse(const std::string& path, const std::string& reason) {
-    throw InputError("safetensors file " + path + ": " + reason + ". The file is damaged or was cut short; fetch or write it again.");
+    throw InputError("safetensors file " + path + ": " + reason +
+                     ". The file is damaged or was cut short; fetch or write it again.");
 }
 
 // JSON that refuses a repeated key: which of two tensors of one name is meant cannot be known.
@@ -80,13 +82,15 @@ nlohmann::json parse_without_duplicates(const std::string& path, std::string_vie
     }
 }
 
-std::size_t unsigned_number(const std::string& path, const std::string& tensor, const char* field, const nlohmann::json& value) {
-    if (!value.is_number_unsigned()) refuse(path, "tensor '" + tensor + "': " + field + " must hold integers from 0 up");
+std::size_t unsigned_number(const std::string& path, const std::string& tensor, const char* field,
+                            const nlohmann::json& value) {
+    if (!value.is_number_unsigned())
+        refuse(path, "tensor '" + tensor + "': " + field + " must hold integers from 0 up");
     return value.get<std::size_t>();
 }
 
-TensorEntry read_entry(const std::string& path, const std::string& name, const nlohmann::json& object, std::size_t data_begin,
-                       std::size_t data_bytes) {
+TensorEntry read_entry(const std::string& path, const std::string& name, const nlohmann::json& object,
+                       std::size_t data_begin, std::size_t data_bytes) {
     const std::string what = "tensor '" + name + "': ";
     if (!object.is_object() || object.size() != 3 || !object.contains("dtype") || !object.contains("shape") ||
         !object.contains("data_offsets")) {
@@ -119,8 +123,8 @@ TensorEntry read_entry(const std::string& path, const std::string& name, const n
     const std::size_t begin = unsigned_number(path, name, "data_offsets", offsets[0]);
     const std::size_t end = unsigned_number(path, name, "data_offsets", offsets[1]);
     if (begin > end || end > data_bytes) {
-        refuse(path, what + "data_offsets [" + std::to_string(begin) + ", " + std::to_string(end) + "] lie outside the " +
-                         std::to_string(data_bytes) + " bytes of data");
+        refuse(path, what + "data_offsets [" + std::to_string(begin) + ", " + std::to_string(end) +
+                         "] lie outside the " + std::to_string(data_bytes) + " bytes of data");
     }
     if (end - begin != total) {
         refuse(path, what + "dtype and shape need " + std::to_string(total) + " bytes, data_offsets span " +
@@ -135,7 +139,9 @@ TensorEntry read_entry(const std::string& path, const std::string& name, const n
 
 SafetensorsFile::SafetensorsFile(const std::string& path) : path_(path) {
     const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
-    if (descriptor < 0) throw InputError("safetensors file " + path + " cannot be opened: " + std::strerror(errno) + ". Check the path.");
+    if (descriptor < 0)
+        throw InputError("safetensors file " + path + " cannot be opened: " + std::strerror(errno) +
+                         ". Check the path.");
     struct stat status {};
     if (::fstat(descriptor, &status) != 0 || !S_ISREG(status.st_mode)) {
         ::close(descriptor);
@@ -149,15 +155,18 @@ SafetensorsFile::SafetensorsFile(const std::string& path) : path_(path) {
     void* mapping = ::mmap(nullptr, size_, PROT_READ, MAP_PRIVATE, descriptor, 0);
     const int map_error = errno;
     ::close(descriptor);
-    if (mapping == MAP_FAILED) throw IoError("safetensors file " + path + " cannot be mapped into memory: " + std::strerror(map_error));
+    if (mapping == MAP_FAILED)
+        throw IoError("safetensors file " + path + " cannot be mapped into memory: " + std::strerror(map_error));
     mapping_ = static_cast<const std::byte*>(mapping);
 
     try {
         std::uint64_t header_bytes = 0;
-        for (int i = 7; i >= 0; --i) header_bytes = header_bytes << 8 | std::to_integer<std::uint64_t>(mapping_[i]);
+        for (int i = 7; i >= 0; --i)
+            header_bytes = header_bytes << 8 | std::to_integer<std::uint64_t>(mapping_[i]);
         if (header_bytes > max_header_bytes || header_bytes > size_ - 8) {
-            refuse(path, "its first 8 bytes give a header of " + std::to_string(header_bytes) + " bytes, but the file has " +
-                             std::to_string(size_) + " (a header may have at most " + std::to_string(max_header_bytes) + ")");
+            refuse(path, "its first 8 bytes give a header of " + std::to_string(header_bytes) +
+                             " bytes, but the file has " + std::to_string(size_) + " (a header may have at most " +
+                             std::to_string(max_header_bytes) + ")");
         }
         const auto* text = reinterpret_cast<const char*>(mapping_ + 8);
         read_header(std::string_view(text, static_cast<std::size_t>(header_bytes)));
@@ -187,7 +196,8 @@ void SafetensorsFile::read_header(std::string_view json) {
     }
 
     std::vector<std::pair<const TensorEntry*, const std::string*>> in_file_order;
-    for (const auto& [name, entry] : entries_) in_file_order.emplace_back(&entry, &name);
+    for (const auto& [name, entry] : entries_)
+        in_file_order.emplace_back(&entry, &name);
     std::sort(in_file_order.begin(), in_file_order.end(), [](const auto& a, const auto& b) {
         return std::pair(a.first->offset, a.first->bytes) < std::pair(b.first->offset, b.first->bytes);
     });
@@ -200,7 +210,8 @@ void SafetensorsFile::read_header(std::string_view json) {
         expected += entry->bytes;
     }
     if (expected != size_) {
-        refuse(path_, "its tensors end at byte " + std::to_string(expected) + ", but the file has " + std::to_string(size_) + " bytes");
+        refuse(path_, "its tensors end at byte " + std::to_string(expected) + ", but the file has " +
+                          std::to_string(size_) + " bytes");
     }
 }
 
@@ -227,16 +238,20 @@ SafetensorsFile::~SafetensorsFile() {
 std::vector<std::string> SafetensorsFile::names() const {
     std::vector<std::string> all;
     all.reserve(entries_.size());
-    for (const auto& [name, entry] : entries_) all.push_back(name);
+    for (const auto& [name, entry] : entries_)
+        all.push_back(name);
     return all;
 }
 
-bool SafetensorsFile::contains(std::string_view name) const { return entries_.find(name) != entries_.end(); }
+bool SafetensorsFile::contains(std::string_view name) const {
+    return entries_.find(name) != entries_.end();
+}
 
 const TensorEntry& SafetensorsFile::entry(std::string_view name) const {
     const auto found = entries_.find(name);
     if (found == entries_.end()) {
-        throw InputError("safetensors file " + path_ + " has no tensor '" + std::string(name) + "'; it is of another model or incomplete.");
+        throw InputError("safetensors file " + path_ + " has no tensor '" + std::string(name) +
+                         "'; it is of another model or incomplete.");
     }
     return found->second;
 }

@@ -21,7 +21,9 @@ class ConfigReader {
   public:
     ConfigReader(const Json& object, const std::string& where) : object_(object), where_(where) {}
 
-    [[noreturn]] void refuse(const std::string& reason) const { throw InputError("model configuration " + where_ + ": " + reason); }
+    [[noreturn]] void refuse(const std::string& reason) const {
+        throw InputError("model configuration " + where_ + ": " + reason);
+    }
 
     bool has(const char* field) const { return object_.contains(field) && !object_[field].is_null(); }
     const Json& at(const char* field) const { return object_[field]; }
@@ -31,7 +33,8 @@ class ConfigReader {
         const Json& value = object_[field];
         constexpr std::int64_t largest = std::numeric_limits<std::int32_t>::max();
         if (!value.is_number_integer() || value.get<std::int64_t>() < 1 || value.get<std::int64_t>() > largest) {
-            refuse(std::string(field) + " = " + value.dump() + ", but an integer from 1 to " + std::to_string(largest) + " is needed.");
+            refuse(std::string(field) + " = " + value.dump() + ", but an integer from 1 to " + std::to_string(largest) +
+                   " is needed.");
         }
         return value.get<std::int64_t>();
     }
@@ -68,7 +71,8 @@ class ConfigReader {
 
     std::int32_t token_id(const char* field, const Json& value, std::int64_t vocab_size) const {
         if (!value.is_number_integer() || value.get<std::int64_t>() < 0 || value.get<std::int64_t>() >= vocab_size) {
-            refuse(std::string(field) + " = " + value.dump() + " is no token id below vocab_size = " + std::to_string(vocab_size) + ".");
+            refuse(std::string(field) + " = " + value.dump() +
+                   " is no token id below vocab_size = " + std::to_string(vocab_size) + ".");
         }
         return value.get<std::int32_t>();
     }
@@ -88,7 +92,9 @@ double read_rope_theta(const ConfigReader& reader) {
     for (const auto& [key, value] : parameters.items()) {
         const bool known = key == "rope_theta" || (key == "rope_type" && value == "default") ||
                            (key == "partial_rotary_factor" && value == 1.0);
-        if (!known) reader.refuse("rope_parameters." + key + " = " + value.dump() + " is not implemented (plain rotary embedding is).");
+        if (!known)
+            reader.refuse("rope_parameters." + key + " = " + value.dump() +
+                          " is not implemented (plain rotary embedding is).");
     }
     const double theta = parameters.contains("rope_theta")
                              ? reader.positive_number("rope_parameters.rope_theta", parameters["rope_theta"])
@@ -128,7 +134,8 @@ std::vector<AttentionKind> read_layer_types(const ConfigReader& reader, std::int
         } else if (name == "full_attention") {
             kinds.push_back(AttentionKind::full);
         } else {
-            reader.refuse("layer_types holds " + name.dump() + "; \"sliding_attention\" and \"full_attention\" are implemented.");
+            reader.refuse("layer_types holds " + name.dump() +
+                          "; \"sliding_attention\" and \"full_attention\" are implemented.");
         }
     }
     return kinds;
@@ -141,13 +148,16 @@ Gemma2Config parse_gemma2_config(std::string_view json_text, const std::string& 
     try {
         object = Json::parse(json_text.begin(), json_text.end());
     } catch (const Json::exception& error) {
-        throw InputError("model configuration " + where + " is not valid JSON (" + error.what() + "). Fetch the file again.");
+        throw InputError("model configuration " + where + " is not valid JSON (" + error.what() +
+                         "). Fetch the file again.");
     }
     const ConfigReader reader(object, where);
     if (!object.is_object()) reader.refuse("it is not a JSON object.");
-    if (!reader.has("model_type")) reader.refuse("model_type is missing, so this is no Hugging Face model configuration.");
+    if (!reader.has("model_type"))
+        reader.refuse("model_type is missing, so this is no Hugging Face model configuration.");
     if (reader.at("model_type") != "gemma2") {
-        reader.refuse("model_type " + reader.at("model_type").dump() + " is not implemented; \"gemma2\" is. Take a Gemma-2 model.");
+        reader.refuse("model_type " + reader.at("model_type").dump() +
+                      " is not implemented; \"gemma2\" is. Take a Gemma-2 model.");
     }
 
     Gemma2Config config;
@@ -159,14 +169,18 @@ Gemma2Config parse_gemma2_config(std::string_view json_text, const std::string& 
     config.head_dim = reader.positive_integer("head_dim");
     config.intermediate_size = reader.positive_integer("intermediate_size");
     if (config.num_attention_heads % config.num_key_value_heads != 0) {
-        reader.refuse("num_attention_heads = " + std::to_string(config.num_attention_heads) + " is not a multiple of num_key_value_heads = " +
-                      std::to_string(config.num_key_value_heads) + ".");
+        reader.refuse("num_attention_heads = " + std::to_string(config.num_attention_heads) +
+                      " is not a multiple of num_key_value_heads = " + std::to_string(config.num_key_value_heads) +
+                      ".");
     }
-    if (config.head_dim % 2 != 0) reader.refuse("head_dim = " + std::to_string(config.head_dim) + " is odd; rotary embedding needs pairs.");
+    if (config.head_dim % 2 != 0)
+        reader.refuse("head_dim = " + std::to_string(config.head_dim) + " is odd; rotary embedding needs pairs.");
 
     config.max_position_embeddings = reader.positive_integer_or("max_position_embeddings", 8192);
     if (object.contains("sliding_window") && object["sliding_window"].is_null()) {
-        reader.refuse("sliding_window is null, but Gemma-2 has sliding layers. Take the config.json that belongs to the weights.");
+        reader.refuse(
+            "sliding_window is null, but Gemma-2 has sliding layers. Take the config.json that belongs to the "
+            "weights.");
     }
     config.sliding_window = reader.positive_integer_or("sliding_window", 4096);
     config.query_pre_attn_scalar = reader.positive_number_or("query_pre_attn_scalar", 256);
@@ -184,18 +198,21 @@ Gemma2Config parse_gemma2_config(std::string_view json_text, const std::string& 
     if (reader.has("eos_token_id")) {
         const Json& eos = reader.at("eos_token_id");
         if (eos.is_array()) {
-            for (const Json& id : eos) config.eos_token_ids.push_back(reader.token_id("eos_token_id", id, config.vocab_size));
+            for (const Json& id : eos)
+                config.eos_token_ids.push_back(reader.token_id("eos_token_id", id, config.vocab_size));
         } else {
             config.eos_token_ids.push_back(reader.token_id("eos_token_id", eos, config.vocab_size));
         }
     } else if (!object.contains("eos_token_id")) {
         config.eos_token_ids.push_back(1);
     }
-    if (reader.has("bos_token_id")) config.bos_token_id = reader.token_id("bos_token_id", reader.at("bos_token_id"), config.vocab_size);
+    if (reader.has("bos_token_id"))
+        config.bos_token_id = reader.token_id("bos_token_id", reader.at("bos_token_id"), config.vocab_size);
 
     // The first 9b files carried 224 = hidden_size / heads; the right value is head_dim (transformers issue 31891).
     if (config.hidden_size == 3584 && config.num_hidden_layers == 42 && config.query_pre_attn_scalar == 224) {
-        config.warnings.push_back("model configuration " + where + ": query_pre_attn_scalar is 224, as in early gemma-2-9b files; " +
+        config.warnings.push_back("model configuration " + where +
+                                  ": query_pre_attn_scalar is 224, as in early gemma-2-9b files; " +
                                   "the right value is 256. Fetch the current config.json.");
     }
     return config;
@@ -203,7 +220,9 @@ Gemma2Config parse_gemma2_config(std::string_view json_text, const std::string& 
 
 Gemma2Config load_gemma2_config(const std::string& path) {
     std::ifstream file(path, std::ios::binary);
-    if (!file) throw InputError("model configuration " + path + " cannot be opened. A Hugging Face config.json is expected there.");
+    if (!file)
+        throw InputError("model configuration " + path +
+                         " cannot be opened. A Hugging Face config.json is expected there.");
     const std::string text((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
     return parse_gemma2_config(text, path);
 }

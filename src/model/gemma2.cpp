@@ -18,10 +18,11 @@ namespace pva::model {
 
 namespace {
 
-// The tokens of one pass: a right-padded batch with, for every slot, its row, its first position and its number of tokens.
+// The tokens of one pass: a right-padded batch with, for every slot, its row, its first position and its number of
+// tokens.
 struct Batch {
-    at::Tensor tokens;     // int64 [slots, T]
-    at::Tensor positions;  // int64 [slots, T], or [1, T] for whole rows
+    at::Tensor tokens;       // int64 [slots, T]
+    at::Tensor positions;    // int64 [slots, T], or [1, T] for whole rows
     bool whole_rows = true;  // every slot begins at position 0; otherwise T is 1
     std::vector<std::int64_t> rows;
     std::vector<std::int64_t> first_position;
@@ -29,13 +30,16 @@ struct Batch {
 };
 
 at::Tensor to_tensor(const std::vector<std::int64_t>& values) {
-    return at::from_blob(const_cast<std::int64_t*>(values.data()), {static_cast<std::int64_t>(values.size())}, at::kLong).clone();
+    return at::from_blob(const_cast<std::int64_t*>(values.data()), {static_cast<std::int64_t>(values.size())},
+                         at::kLong)
+        .clone();
 }
 
 void check_token(std::int32_t token, std::size_t row, const Gemma2Config& config) {
     if (token < 0 || token >= config.vocab_size) {
-        throw InputError("row " + std::to_string(row) + " holds the token id " + std::to_string(token) + ", but the model has ids 0 to " +
-                         std::to_string(config.vocab_size - 1) + ". Take the tokenizer that belongs to the model.");
+        throw InputError("row " + std::to_string(row) + " holds the token id " + std::to_string(token) +
+                         ", but the model has ids 0 to " + std::to_string(config.vocab_size - 1) +
+                         ". Take the tokenizer that belongs to the model.");
     }
 }
 
@@ -44,10 +48,12 @@ Batch right_padded(std::span<const std::vector<std::int32_t>> rows, const Gemma2
     std::size_t longest = 0;
     for (std::size_t row = 0; row < rows.size(); ++row) {
         const std::size_t length = rows[row].size();
-        if (length == 0) throw InputError("row " + std::to_string(row) + " has no tokens; a text with BOS has at least one.");
+        if (length == 0)
+            throw InputError("row " + std::to_string(row) + " has no tokens; a text with BOS has at least one.");
         if (static_cast<std::int64_t>(length) > config.max_position_embeddings) {
-            throw InputError("row " + std::to_string(row) + " has " + std::to_string(length) + " tokens, the model takes at most " +
-                             std::to_string(config.max_position_embeddings) + ". Shorten the text.");
+            throw InputError("row " + std::to_string(row) + " has " + std::to_string(length) +
+                             " tokens, the model takes at most " + std::to_string(config.max_position_embeddings) +
+                             ". Shorten the text.");
         }
         longest = std::max(longest, length);
     }
@@ -89,12 +95,13 @@ struct Gemma2::Impl {
     };
     at::Tensor block(int layer, const at::Tensor& stream, const Batch& batch, const PassTables& tables, KvCache* cache,
                      std::int64_t keys) const;
-    std::pair<at::Tensor, at::Tensor> through_cache(int layer, const at::Tensor& k, const at::Tensor& v, const Batch& batch,
-                                                    KvCache& cache, std::int64_t keys) const;
+    std::pair<at::Tensor, at::Tensor> through_cache(int layer, const at::Tensor& k, const at::Tensor& v,
+                                                    const Batch& batch, KvCache& cache, std::int64_t keys) const;
 };
 
-std::pair<at::Tensor, at::Tensor> Gemma2::Impl::through_cache(int layer, const at::Tensor& k, const at::Tensor& v, const Batch& batch,
-                                                              KvCache& cache, std::int64_t keys) const {
+std::pair<at::Tensor, at::Tensor> Gemma2::Impl::through_cache(int layer, const at::Tensor& k, const at::Tensor& v,
+                                                              const Batch& batch, KvCache& cache,
+                                                              std::int64_t keys) const {
     const at::Tensor stored_k = cache.slots.select(0, layer).select(0, 0);  // [rows, kv_heads, max_length, head_dim]
     const at::Tensor stored_v = cache.slots.select(0, layer).select(0, 1);
     if (batch.whole_rows) {
@@ -110,8 +117,8 @@ std::pair<at::Tensor, at::Tensor> Gemma2::Impl::through_cache(int layer, const a
     return {stored_k.narrow(2, 0, keys).index_select(0, rows), stored_v.narrow(2, 0, keys).index_select(0, rows)};
 }
 
-at::Tensor Gemma2::Impl::block(int layer, const at::Tensor& stream, const Batch& batch, const PassTables& tables, KvCache* cache,
-                               std::int64_t keys) const {
+at::Tensor Gemma2::Impl::block(int layer, const at::Tensor& stream, const Batch& batch, const PassTables& tables,
+                               KvCache* cache, std::int64_t keys) const {
     const Gemma2LayerWeights& w = weights.layers[static_cast<std::size_t>(layer)];
     const double eps = config.rms_norm_eps;
     const std::int64_t slots = stream.size(0);
@@ -134,7 +141,8 @@ at::Tensor Gemma2::Impl::block(int layer, const at::Tensor& stream, const Batch&
     return middle + rms_norm(at::linear(gated, w.down_proj), w.post_feedforward_layernorm, eps);
 }
 
-at::Tensor Gemma2::Impl::run(const Batch& batch, int last_layer, KvCache* cache, std::int64_t keys, const SiteHook& hook) const {
+at::Tensor Gemma2::Impl::run(const Batch& batch, int last_layer, KvCache* cache, std::int64_t keys,
+                             const SiteHook& hook) const {
     const auto call_hook = [&](Site site, int layer, at::Tensor& stream) {
         if (hook) hook(SiteContext{site, layer, batch.rows, batch.first_position, batch.valid_tokens}, stream);
     };
@@ -166,7 +174,9 @@ Gemma2::Gemma2(Gemma2&&) noexcept = default;
 Gemma2& Gemma2::operator=(Gemma2&&) noexcept = default;
 Gemma2::~Gemma2() = default;
 
-const Gemma2Config& Gemma2::config() const { return impl_->config; }
+const Gemma2Config& Gemma2::config() const {
+    return impl_->config;
+}
 
 at::Tensor Gemma2::forward(std::span<const std::vector<std::int32_t>> rows, const SiteHook& hook) const {
     const Batch batch = right_padded(rows, impl_->config);
@@ -183,7 +193,8 @@ void Gemma2::run_blocks(std::span<const std::vector<std::int32_t>> rows, int las
     impl_->run(batch, last_layer, nullptr, batch.tokens.size(1), hook);
 }
 
-at::Tensor Gemma2::prefill(std::span<const std::vector<std::int32_t>> rows, KvCache& cache, const SiteHook& hook) const {
+at::Tensor Gemma2::prefill(std::span<const std::vector<std::int32_t>> rows, KvCache& cache,
+                           const SiteHook& hook) const {
     const Batch batch = right_padded(rows, impl_->config);
     const std::int64_t tokens = batch.tokens.size(1);
     if (cache.lengths.size() != rows.size() || tokens > cache.slots.size(4) ||
@@ -198,17 +209,19 @@ at::Tensor Gemma2::prefill(std::span<const std::vector<std::int32_t>> rows, KvCa
     return impl_->logits(stream.index({to_tensor(batch.rows), last_tokens}));
 }
 
-at::Tensor Gemma2::decode_step(std::span<const std::int32_t> tokens, std::span<const std::int64_t> active_rows, KvCache& cache,
-                               const SiteHook& hook) const {
+at::Tensor Gemma2::decode_step(std::span<const std::int32_t> tokens, std::span<const std::int64_t> active_rows,
+                               KvCache& cache, const SiteHook& hook) const {
     const std::size_t slots = active_rows.size();
-    if (slots == 0 || tokens.size() != slots) throw InternalError("decode_step needs one token for each of at least one active row");
+    if (slots == 0 || tokens.size() != slots)
+        throw InternalError("decode_step needs one token for each of at least one active row");
     Batch batch;
     batch.whole_rows = false;
     batch.tokens = at::empty({static_cast<std::int64_t>(slots), 1}, at::kLong);
     std::int64_t keys = 0;
     for (std::size_t slot = 0; slot < slots; ++slot) {
         const auto row = static_cast<std::size_t>(active_rows[slot]);
-        if (row >= cache.lengths.size()) throw InternalError("decode_step: row " + std::to_string(row) + " is not in the cache");
+        if (row >= cache.lengths.size())
+            throw InternalError("decode_step: row " + std::to_string(row) + " is not in the cache");
         const std::int64_t position = cache.lengths[row];
         if (position == 0) throw InternalError("decode_step: row " + std::to_string(row) + " has not been prefilled");
         if (position >= cache.slots.size(4) || position >= impl_->config.max_position_embeddings) {
@@ -224,7 +237,8 @@ at::Tensor Gemma2::decode_step(std::span<const std::int32_t> tokens, std::span<c
     batch.positions = to_tensor(batch.first_position).unsqueeze(1);
     const int last = static_cast<int>(impl_->config.num_hidden_layers) - 1;
     const at::Tensor stream = impl_->run(batch, last, &cache, keys, hook);
-    for (const std::int64_t row : batch.rows) cache.lengths[static_cast<std::size_t>(row)] += 1;
+    for (const std::int64_t row : batch.rows)
+        cache.lengths[static_cast<std::size_t>(row)] += 1;
     return impl_->logits(stream.squeeze(1));
 }
 

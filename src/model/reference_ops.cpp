@@ -25,7 +25,8 @@ at::Tensor apply_rotary(const at::Tensor& x, const RotaryTables& tables) {
     return x * tables.cos + rotated * tables.sin;
 }
 
-at::Tensor attention_mask(const at::Tensor& query_positions, std::int64_t keys, AttentionKind kind, std::int64_t window) {
+at::Tensor attention_mask(const at::Tensor& query_positions, std::int64_t keys, AttentionKind kind,
+                          std::int64_t window) {
     const at::Tensor query = query_positions.unsqueeze(1).unsqueeze(-1);  // [B, 1, T, 1]
     const at::Tensor key = at::arange(keys, at::kLong);
     at::Tensor hidden = key.gt(query);
@@ -38,7 +39,8 @@ at::Tensor soft_cap(const at::Tensor& x, const std::optional<double>& cap) {
     return at::tanh(x / *cap) * *cap;
 }
 
-at::Tensor attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const at::Tensor& mask, const Gemma2Config& config) {
+at::Tensor attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const at::Tensor& mask,
+                     const Gemma2Config& config) {
     const std::int64_t batch = q.size(0);
     const std::int64_t heads = q.size(1);
     const std::int64_t tokens = q.size(2);

@@ -10,7 +10,9 @@
 
 namespace pva::model {
 
-std::string_view site_name(Site site) { return site == Site::resid_pre ? "resid_pre" : "resid_post"; }
+std::string_view site_name(Site site) {
+    return site == Site::resid_pre ? "resid_pre" : "resid_post";
+}
 
 Site site_from_name(std::string_view name) {
     for (const Site site : {Site::resid_pre, Site::resid_post}) {
@@ -23,7 +25,8 @@ void check_capture_request(const CaptureRequest& request, std::int64_t num_layer
     for (std::size_t i = 0; i < request.layers.size(); ++i) {
         const int layer = request.layers[i];
         if (layer < 0 || layer >= num_layers) {
-            throw UsageError("layer " + std::to_string(layer) + " does not exist; the model has layers 0 to " + std::to_string(num_layers - 1) + ".");
+            throw UsageError("layer " + std::to_string(layer) + " does not exist; the model has layers 0 to " +
+                             std::to_string(num_layers - 1) + ".");
         }
         if (std::find(request.layers.begin(), request.layers.begin() + static_cast<std::ptrdiff_t>(i), layer) !=
             request.layers.begin() + static_cast<std::ptrdiff_t>(i)) {

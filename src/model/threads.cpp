@@ -14,6 +14,8 @@ void set_threads(int threads) {
     at::set_num_threads(threads);
 }
 
-int threads() { return at::get_num_threads(); }
+int threads() {
+    return at::get_num_threads();
+}
 
 }  // namespace pva::model

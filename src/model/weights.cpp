@@ -13,7 +13,8 @@ namespace {
 
 std::string shape_text(at::IntArrayRef shape) {
     std::string text = "[";
-    for (std::size_t i = 0; i < shape.size(); ++i) text += (i > 0 ? ", " : "") + std::to_string(shape[i]);
+    for (std::size_t i = 0; i < shape.size(); ++i)
+        text += (i > 0 ? ", " : "") + std::to_string(shape[i]);
     return text + "]";
 }
 
@@ -24,12 +25,13 @@ class TensorReader {
 
     at::Tensor take(const std::string& name, const std::vector<std::int64_t>& shape) {
         if (!file_.contains(name)) {
-            refuse("tensor '" + name + "' " + shape_text(shape) + " is missing. The file is incomplete or of another model.");
+            refuse("tensor '" + name + "' " + shape_text(shape) +
+                   " is missing. The file is incomplete or of another model.");
         }
         const io::TensorEntry& entry = file_.entry(name);
         if (entry.shape != shape) {
-            refuse("tensor '" + name + "' has the shape " + shape_text(entry.shape) + ", config.json asks for " + shape_text(shape) +
-                   ". Take config.json and weights of the same model.");
+            refuse("tensor '" + name + "' has the shape " + shape_text(entry.shape) + ", config.json asks for " +
+                   shape_text(shape) + ". Take config.json and weights of the same model.");
         }
         at::ScalarType type = at::kFloat;
         if (entry.dtype == "F16") {
@@ -37,7 +39,8 @@ class TensorReader {
         } else if (entry.dtype == "BF16") {
             type = at::kBFloat16;
         } else if (entry.dtype != "F32") {
-            refuse("tensor '" + name + "' has the dtype " + entry.dtype + "; F32, F16 and BF16 are read. Convert the weights.");
+            refuse("tensor '" + name + "' has the dtype " + entry.dtype +
+                   "; F32, F16 and BF16 are read. Convert the weights.");
         }
         taken_.insert(name);
         // Copied, not viewed: a tensor in the file need not be aligned, and results must not depend on where it lies.
@@ -47,7 +50,8 @@ class TensorReader {
         at::Tensor values = stored.to(at::kFloat);
         const auto [low, high] = at::aminmax(values);
         if (!std::isfinite(low.item<float>()) || !std::isfinite(high.item<float>())) {
-            refuse("tensor '" + name + "' holds values that are not finite. The weights are damaged; fetch them again.");
+            refuse("tensor '" + name +
+                   "' holds values that are not finite. The weights are damaged; fetch them again.");
         }
         return values;
     }
@@ -62,12 +66,15 @@ class TensorReader {
         }
         if (count == 0) return;
         if (count > 5) unknown += " and " + std::to_string(count - 5) + " more";
-        refuse("unknown tensors " + unknown + ". Leaving them out could change the result; take the weights of a plain Gemma-2 model.");
+        refuse("unknown tensors " + unknown +
+               ". Leaving them out could change the result; take the weights of a plain Gemma-2 model.");
     }
 
     bool contains(const std::string& name) const { return file_.contains(name); }
 
-    [[noreturn]] void refuse(const std::string& reason) const { throw InputError("model weights " + file_.path() + ": " + reason); }
+    [[noreturn]] void refuse(const std::string& reason) const {
+        throw InputError("model weights " + file_.path() + ": " + reason);
+    }
 
   private:
     const io::SafetensorsFile& file_;
@@ -105,8 +112,9 @@ Gemma2Weights load_gemma2_weights(const Gemma2Config& config, const io::Safetens
     if (reader.contains("lm_head.weight")) {
         const at::Tensor head = reader.take("lm_head.weight", {config.vocab_size, d});
         if (!at::equal(head, weights.embed_tokens)) {
-            reader.refuse("tensor 'lm_head.weight' differs from 'model.embed_tokens.weight', but Gemma-2 ties them. "
-                          "Untied output weights are not implemented.");
+            reader.refuse(
+                "tensor 'lm_head.weight' differs from 'model.embed_tokens.weight', but Gemma-2 ties them. "
+                "Untied output weights are not implemented.");
         }
     }
     reader.check_all_taken();

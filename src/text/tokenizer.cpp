@@ -32,13 +32,15 @@ std::string replace_blank_symbols(std::string_view piece) {
 std::string bytes_of_piece(const sentencepiece::SentencePieceProcessor& processor, int id) {
     if (processor.IsControl(id)) return {};
     if (processor.IsUnknown(id)) {
-        // The surface of the unknown token (usually " U+2047 ") is a setting of the model file that only decoding shows.
+        // The surface of the unknown token (usually " U+2047 ") is a setting of the model file that only decoding
+        // shows.
         std::string surface;
         if (!processor.Decode(std::vector<int>{id}, &surface).ok()) surface.clear();
         return surface;
     }
     const std::string& piece = processor.IdToPiece(id);
-    if (processor.IsByte(id)) return std::string(1, static_cast<char>(std::stoi(piece.substr(3, 2), nullptr, 16)));  // <0xAB>
+    if (processor.IsByte(id))
+        return std::string(1, static_cast<char>(std::stoi(piece.substr(3, 2), nullptr, 16)));  // <0xAB>
     return replace_blank_symbols(piece);
 }
 
@@ -59,7 +61,8 @@ Tokenizer::~Tokenizer() = default;
 
 Tokenizer Tokenizer::load(const std::string& path) {
     if (!std::filesystem::is_regular_file(path)) {
-        throw InputError("tokenizer " + path + ": no such file. A SentencePiece model is expected there (tokenizer.model, " +
+        throw InputError("tokenizer " + path +
+                         ": no such file. A SentencePiece model is expected there (tokenizer.model, " +
                          "beside the model's config.json).");
     }
     auto impl = std::make_unique<Impl>();
@@ -74,7 +77,8 @@ Tokenizer Tokenizer::load(const std::string& path) {
     const int pieces = impl->processor.GetPieceSize();
     if (pieces <= 0) refuse("it has no pieces");
     impl->bytes.reserve(static_cast<std::size_t>(pieces));
-    for (int id = 0; id < pieces; ++id) impl->bytes.push_back(bytes_of_piece(impl->processor, id));
+    for (int id = 0; id < pieces; ++id)
+        impl->bytes.push_back(bytes_of_piece(impl->processor, id));
     if (impl->processor.bos_id() >= 0) impl->bos_piece = impl->processor.IdToPiece(impl->processor.bos_id());
     return Tokenizer(std::move(impl));
 }
@@ -111,14 +115,25 @@ void Tokenizer::append(std::int32_t id, std::string& text) const {
 
 std::string Tokenizer::decode(std::span<const std::int32_t> ids) const {
     std::string text;
-    for (const std::int32_t id : ids) append(id, text);
+    for (const std::int32_t id : ids)
+        append(id, text);
     return text;
 }
 
-std::int32_t Tokenizer::bos_id() const { return impl_->processor.bos_id(); }
-std::int32_t Tokenizer::eos_id() const { return impl_->processor.eos_id(); }
-std::int32_t Tokenizer::vocab_size() const { return static_cast<std::int32_t>(impl_->bytes.size()); }
-const std::string& Tokenizer::sha256() const { return impl_->sha256; }
-const std::string& Tokenizer::path() const { return impl_->path; }
+std::int32_t Tokenizer::bos_id() const {
+    return impl_->processor.bos_id();
+}
+std::int32_t Tokenizer::eos_id() const {
+    return impl_->processor.eos_id();
+}
+std::int32_t Tokenizer::vocab_size() const {
+    return static_cast<std::int32_t>(impl_->bytes.size());
+}
+const std::string& Tokenizer::sha256() const {
+    return impl_->sha256;
+}
+const std::string& Tokenizer::path() const {
+    return impl_->path;
+}
 
 }  // namespace pva::text

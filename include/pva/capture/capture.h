@@ -23,15 +23,15 @@ struct CapturedRows {
 using RowsCallback = std::function<void(const CapturedRows& captured)>;
 
 struct CaptureSettings {
-    int batch_rows = 8;      ///< sequences per forward pass, cut by index
-    bool skip_bos = true;    ///< leave out position 0 where it holds the BOS token (an attention sink of huge norm)
+    int batch_rows = 8;    ///< sequences per forward pass, cut by index
+    bool skip_bos = true;  ///< leave out position 0 where it holds the BOS token (an attention sink of huge norm)
 };
 
-/// Runs each sequence (token ids, usually with BOS) up to the deepest layer asked for and hands on the rows at the site:
-/// sequence by sequence, within one in the order of request.layers. No logits are computed. The result is a function of
-/// the sequences and settings at a fixed number of threads.
-/// Errors: InputError for an empty or too long sequence or an unknown token id; UsageError for layers that do not exist.
-void capture_rows(const model::Gemma2& model, std::span<const std::vector<std::int32_t>> sequences, const model::CaptureRequest& request,
-                  const CaptureSettings& settings, const RowsCallback& callback);
+/// Runs each sequence (token ids, usually with BOS) up to the deepest layer asked for and hands on the rows at the
+/// site: sequence by sequence, within one in the order of request.layers. No logits are computed. The result is a
+/// function of the sequences and settings at a fixed number of threads. Errors: InputError for an empty or too long
+/// sequence or an unknown token id; UsageError for layers that do not exist.
+void capture_rows(const model::Gemma2& model, std::span<const std::vector<std::int32_t>> sequences,
+                  const model::CaptureRequest& request, const CaptureSettings& settings, const RowsCallback& callback);
 
 }  // namespace pva::capture

@@ -39,22 +39,21 @@ struct Generation {
     std::vector<std::int32_t> tokens;  ///< what the model wrote, with the EOS token if it ended there
     std::string text;                  ///< the bytes of the tokens, without EOS
     StopReason reason = StopReason::limit;
-    std::vector<float> residual;           ///< [capture layers, d_model] at the last prompt token, from the prefill itself
+    std::vector<float> residual;  ///< [capture layers, d_model] at the last prompt token, from the prefill itself
     std::vector<float> log_probabilities;  ///< natural log of each token's probability, if asked for
 };
 
 /// Called once per prompt, in the order in which rows end, while the others are still being generated.
 using FinishedCallback = std::function<void(std::size_t row, const Generation& generation)>;
 
-/// Continues every prompt greedily (largest logit; of equal ones the lowest id). A row ends at an EOS token of the model,
-/// when `stop_rule` (may be empty) says so, or after max_new_tokens, and leaves the batch then. The result is a function
-/// of the whole block of prompts and the settings at a fixed number of threads: rows of other blocks do not matter, rows of
-/// the same block may in the last bits.
-/// Errors: InputError for a prompt without tokens, with an id the model does not have, or longer than
-/// max_position_embeddings - max_new_tokens (naming the row), for a generated id unknown to the tokenizer, and when
-/// logits are not finite; UsageError for bad settings.
-std::vector<Generation> generate_batch(const model::Gemma2& model, const text::Tokenizer& tokenizer, std::span<const Prompt> prompts,
-                                       const GenerationSettings& settings, const StopRule& stop_rule = {},
-                                       const FinishedCallback& on_finished = {});
+/// Continues every prompt greedily (largest logit; of equal ones the lowest id). A row ends at an EOS token of the
+/// model, when `stop_rule` (may be empty) says so, or after max_new_tokens, and leaves the batch then. The result is a
+/// function of the whole block of prompts and the settings at a fixed number of threads: rows of other blocks do not
+/// matter, rows of the same block may in the last bits. Errors: InputError for a prompt without tokens, with an id the
+/// model does not have, or longer than max_position_embeddings - max_new_tokens (naming the row), for a generated id
+/// unknown to the tokenizer, and when logits are not finite; UsageError for bad settings.
+std::vector<Generation> generate_batch(const model::Gemma2& model, const text::Tokenizer& tokenizer,
+                                       std::span<const Prompt> prompts, const GenerationSettings& settings,
+                                       const StopRule& stop_rule = {}, const FinishedCallback& on_finished = {});
 
 }  // namespace pva::generate

@@ -22,7 +22,8 @@ struct TensorEntry {
 };
 
 /// Read-only view of a file. The whole header is checked when it is opened: length, JSON, duplicate keys, dtypes,
-/// overflow of sizes, offsets in range, no overlap and no holes. The data is not looked at. Do not shorten the file while it is open.
+/// overflow of sizes, offsets in range, no overlap and no holes. The data is not looked at. Do not shorten the file
+/// while it is open.
 class SafetensorsFile {
   public:
     /// Errors: InputError (naming file, tensor and remedy) when the file is missing, cut short or damaged; IoError when

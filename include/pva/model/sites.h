@@ -13,9 +13,9 @@ class Tensor;
 
 namespace pva::model {
 
-/// resid_pre L is the input of block L (blocks count from 0), resid_post L its output. resid_post L is the same tensor as
-/// resid_pre L + 1. resid_post of the last block is the raw output of the block, before the final norm
-/// (Hugging Face's last hidden_states entry is after it).
+/// resid_pre L is the input of block L (blocks count from 0), resid_post L its output. resid_post L is the same tensor
+/// as resid_pre L + 1. resid_post of the last block is the raw output of the block, before the final norm (Hugging
+/// Face's last hidden_states entry is after it).
 enum class Site : std::uint8_t { resid_pre, resid_post };
 
 /// "resid_pre" or "resid_post".
@@ -33,8 +33,8 @@ struct CaptureRequest {
 void check_capture_request(const CaptureRequest& request, std::int64_t num_layers);
 
 /// Where a forward pass stands when it calls a SiteHook. Slot b of the stream [slots, T, d_model] belongs to the row
-/// rows[b] of the batch; its first valid_tokens[b] entries are tokens at positions first_position[b], first_position[b] + 1, ...
-/// of that row, the others are padding.
+/// rows[b] of the batch; its first valid_tokens[b] entries are tokens at positions first_position[b], first_position[b]
+/// + 1, ... of that row, the others are padding.
 struct SiteContext {
     Site site;
     int layer;
@@ -43,8 +43,9 @@ struct SiteContext {
     std::span<const std::int64_t> valid_tokens;
 };
 
-/// Called at both sites of every block with the residual stream (float32). It may copy rows out of it and may replace it
-/// by another tensor of the same shape, which the pass then continues with. It must not write into the tensor it is given.
+/// Called at both sites of every block with the residual stream (float32). It may copy rows out of it and may replace
+/// it by another tensor of the same shape, which the pass then continues with. It must not write into the tensor it is
+/// given.
 using SiteHook = std::function<void(const SiteContext& context, at::Tensor& stream)>;
 
 /// A hook that copies the stream at the last valid token of every slot into rows[context row], each sized

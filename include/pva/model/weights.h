@@ -31,8 +31,8 @@ struct Gemma2Weights {
     at::Tensor norm;  ///< final norm, [hidden_size]
 };
 
-/// Copies float32, float16 or bfloat16 tensors of the file to float32 (exact). Errors: InputError, naming the tensor, for
-/// one that is missing, unknown, of another shape or dtype, or holds values that are not finite, and for an
+/// Copies float32, float16 or bfloat16 tensors of the file to float32 (exact). Errors: InputError, naming the tensor,
+/// for one that is missing, unknown, of another shape or dtype, or holds values that are not finite, and for an
 /// lm_head.weight that differs from embed_tokens.
 Gemma2Weights load_gemma2_weights(const Gemma2Config& config, const io::SafetensorsFile& file);
 

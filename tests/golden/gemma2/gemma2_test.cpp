@@ -65,19 +65,22 @@ struct Case {
     model::Gemma2 load() const { return model::Gemma2(config(), weights(config())); }
     std::vector<std::vector<std::int32_t>> rows() const {
         std::vector<std::vector<std::int32_t>> all;
-        for (const auto& sequence : sequences) all.push_back(sequence.tokens);
+        for (const auto& sequence : sequences)
+            all.push_back(sequence.tokens);
         return all;
     }
 };
 
 Case read_case(const std::string& name, const fs::path& folder, const fs::path& golden) {
     const io::SafetensorsFile file(golden.string());
-    BOOST_REQUIRE_MESSAGE(sha256_file_hex((folder / "model.safetensors").string()) == file.metadata().at("weights_sha256"),
-                          golden << " was made from other weights; run tests/reference/model/make_golden.py " << name);
+    BOOST_REQUIRE_MESSAGE(
+        sha256_file_hex((folder / "model.safetensors").string()) == file.metadata().at("weights_sha256"),
+        golden << " was made from other weights; run tests/reference/model/make_golden.py " << name);
     Case one{name, folder, {}};
     for (int s = 0; file.contains("tokens." + std::to_string(s)); ++s) {
         const std::string number = std::to_string(s);
-        one.sequences.push_back({read<std::int32_t>(file, "tokens." + number), read<std::int32_t>(file, "positions." + number),
+        one.sequences.push_back({read<std::int32_t>(file, "tokens." + number),
+                                 read<std::int32_t>(file, "positions." + number),
                                  read<std::int32_t>(file, "greedy." + number), read<float>(file, "logits." + number),
                                  read<float>(file, "resid_post." + number)});
     }
@@ -85,7 +88,9 @@ Case read_case(const std::string& name, const fs::path& folder, const fs::path& 
     return one;
 }
 
-Case random_case(const std::string& name) { return read_case(name, golden_dir / name, golden_dir / name / "golden.safetensors"); }
+Case random_case(const std::string& name) {
+    return read_case(name, golden_dir / name, golden_dir / name / "golden.safetensors");
+}
 
 // The random models, and the demo model where it is there.
 std::vector<Case> all_cases() {
@@ -115,8 +120,10 @@ double logit_difference(const Case& one, const at::Tensor& logits) {
     for (std::size_t s = 0; s < one.sequences.size(); ++s) {
         const auto& sequence = one.sequences[s];
         for (std::size_t p = 0; p < sequence.positions.size(); ++p) {
-            const at::Tensor row = logits.select(0, static_cast<std::int64_t>(s)).select(0, sequence.positions[p]).contiguous();
-            largest = std::max(largest, largest_difference(row.const_data_ptr<float>(), sequence.logits.data() + p * vocab, vocab));
+            const at::Tensor row =
+                logits.select(0, static_cast<std::int64_t>(s)).select(0, sequence.positions[p]).contiguous();
+            largest = std::max(
+                largest, largest_difference(row.const_data_ptr<float>(), sequence.logits.data() + p * vocab, vocab));
         }
     }
     return largest;
@@ -169,15 +176,20 @@ BOOST_AUTO_TEST_CASE(residual_stream_after_every_block) {
             for (std::size_t s = 0; s < one.sequences.size(); ++s) {
                 const auto& sequence = one.sequences[s];
                 for (std::size_t p = 0; p < sequence.positions.size(); ++p) {
-                    const at::Tensor row = post[layer].select(0, static_cast<std::int64_t>(s)).select(0, sequence.positions[p]).contiguous();
-                    const float* golden = sequence.resid_post.data() + (layer * sequence.positions.size() + p) * d_model;
+                    const at::Tensor row = post[layer]
+                                               .select(0, static_cast<std::int64_t>(s))
+                                               .select(0, sequence.positions[p])
+                                               .contiguous();
+                    const float* golden =
+                        sequence.resid_post.data() + (layer * sequence.positions.size() + p) * d_model;
                     const double difference = largest_difference(row.const_data_ptr<float>(), golden, d_model);
                     const double scale = std::max(1.0, static_cast<double>(row.abs().max().item<float>()));
                     largest = std::max(largest, difference / scale);
                 }
             }
         }
-        std::cout << one.name << ": resid_post, largest difference relative to the row's largest entry " << largest << "\n";
+        std::cout << one.name << ": resid_post, largest difference relative to the row's largest entry " << largest
+                  << "\n";
         BOOST_TEST(largest < 1e-5, one.name);
     }
 }
@@ -189,23 +201,26 @@ BOOST_AUTO_TEST_CASE(capture_rows_gives_the_same_stream) {
     const std::size_t d_model = 48;
     for (const bool skip_bos : {false, true}) {
         std::size_t calls = 0;
-        capture::capture_rows(gemma, rows, {model::Site::resid_post, {2, 0}}, {4, skip_bos}, [&](const capture::CapturedRows& captured) {
-            const auto& sequence = one.sequences[captured.sequence];
-            BOOST_TEST(captured.sequence == calls / 2);
-            BOOST_TEST(captured.layer == (calls % 2 == 0 ? 2 : 0));
-            BOOST_TEST(captured.first_position == (skip_bos ? 1u : 0u));
-            BOOST_REQUIRE_EQUAL(captured.rows.size(), (sequence.tokens.size() - captured.first_position) * d_model);
-            const float* golden = sequence.resid_post.data() +
-                                  (static_cast<std::size_t>(captured.layer) * sequence.positions.size() + captured.first_position) * d_model;
-            BOOST_TEST(largest_difference(captured.rows.data(), golden, captured.rows.size()) < tolerance);
-            ++calls;
-        });
+        capture::capture_rows(
+            gemma, rows, {model::Site::resid_post, {2, 0}}, {4, skip_bos}, [&](const capture::CapturedRows& captured) {
+                const auto& sequence = one.sequences[captured.sequence];
+                BOOST_TEST(captured.sequence == calls / 2);
+                BOOST_TEST(captured.layer == (calls % 2 == 0 ? 2 : 0));
+                BOOST_TEST(captured.first_position == (skip_bos ? 1u : 0u));
+                BOOST_REQUIRE_EQUAL(captured.rows.size(), (sequence.tokens.size() - captured.first_position) * d_model);
+                const float* golden =
+                    sequence.resid_post.data() +
+                    (static_cast<std::size_t>(captured.layer) * sequence.positions.size() + captured.first_position) *
+                        d_model;
+                BOOST_TEST(largest_difference(captured.rows.data(), golden, captured.rows.size()) < tolerance);
+                ++calls;
+            });
         BOOST_TEST(calls == rows.size() * 2);
     }
 }
 
-// Every row is cut at a different place: the first part is prefilled as a ragged batch, the rest decoded token by token, and
-// rows leave the batch as they end.
+// Every row is cut at a different place: the first part is prefilled as a ragged batch, the rest decoded token by
+// token, and rows leave the batch as they end.
 BOOST_AUTO_TEST_CASE(prefill_then_step_by_step) {
     for (const Case& one : all_cases()) {
         const model::Gemma2 gemma = one.load();
@@ -218,20 +233,24 @@ BOOST_AUTO_TEST_CASE(prefill_then_step_by_step) {
             prompts.emplace_back(rows[s].begin(), rows[s].begin() + static_cast<std::ptrdiff_t>(cut));
             longest = std::max(longest, rows[s].size());
         }
-        model::KvCache cache = model::make_kv_cache(gemma.config(), static_cast<std::int64_t>(rows.size()), static_cast<std::int64_t>(longest));
+        model::KvCache cache = model::make_kv_cache(gemma.config(), static_cast<std::int64_t>(rows.size()),
+                                                    static_cast<std::int64_t>(longest));
         double largest = 0;
         std::size_t compared = 0;
         const auto compare = [&](std::size_t s, std::size_t position, const at::Tensor& logits) {
             const auto& sequence = one.sequences[s];
-            const auto kept = std::find(sequence.positions.begin(), sequence.positions.end(), static_cast<std::int32_t>(position));
+            const auto kept =
+                std::find(sequence.positions.begin(), sequence.positions.end(), static_cast<std::int32_t>(position));
             if (kept == sequence.positions.end()) return;
             const auto p = static_cast<std::size_t>(kept - sequence.positions.begin());
             const at::Tensor row = logits.contiguous();
-            largest = std::max(largest, largest_difference(row.const_data_ptr<float>(), sequence.logits.data() + p * vocab, vocab));
+            largest = std::max(
+                largest, largest_difference(row.const_data_ptr<float>(), sequence.logits.data() + p * vocab, vocab));
             ++compared;
         };
         const at::Tensor first = gemma.prefill(prompts, cache);
-        for (std::size_t s = 0; s < rows.size(); ++s) compare(s, prompts[s].size() - 1, first.select(0, static_cast<std::int64_t>(s)));
+        for (std::size_t s = 0; s < rows.size(); ++s)
+            compare(s, prompts[s].size() - 1, first.select(0, static_cast<std::int64_t>(s)));
         while (true) {
             std::vector<std::int64_t> active;
             std::vector<std::int32_t> tokens;
@@ -245,10 +264,12 @@ BOOST_AUTO_TEST_CASE(prefill_then_step_by_step) {
             const at::Tensor logits = gemma.decode_step(tokens, active, cache);
             for (std::size_t slot = 0; slot < active.size(); ++slot) {
                 const auto s = static_cast<std::size_t>(active[slot]);
-                compare(s, static_cast<std::size_t>(cache.lengths[s]) - 1, logits.select(0, static_cast<std::int64_t>(slot)));
+                compare(s, static_cast<std::size_t>(cache.lengths[s]) - 1,
+                        logits.select(0, static_cast<std::int64_t>(slot)));
             }
         }
-        std::cout << one.name << ": prefill and steps, largest logit difference " << largest << " over " << compared << " rows\n";
+        std::cout << one.name << ": prefill and steps, largest logit difference " << largest << " over " << compared
+                  << " rows\n";
         BOOST_TEST(compared >= rows.size());
         BOOST_TEST(largest < tolerance, one.name);
     }
@@ -260,10 +281,12 @@ BOOST_AUTO_TEST_CASE(greedy_tokens) {
         const model::Gemma2 gemma = one.load();
         const auto tokenizer = text::Tokenizer::load((one.folder / "tokenizer.model").string());
         std::vector<generate::Prompt> prompts;
-        for (const auto& sequence : one.sequences) prompts.push_back({sequence.tokens});
+        for (const auto& sequence : one.sequences)
+            prompts.push_back({sequence.tokens});
         generate::GenerationSettings settings;
         settings.max_new_tokens = one.name == "demo" ? 40 : 12;
-        for (int layer = 0; layer < gemma.config().num_hidden_layers; ++layer) settings.capture.layers.push_back(layer);
+        for (int layer = 0; layer < gemma.config().num_hidden_layers; ++layer)
+            settings.capture.layers.push_back(layer);
         const auto generations = generate::generate_batch(gemma, tokenizer, prompts, settings);
         for (std::size_t s = 0; s < prompts.size(); ++s) {
             const auto& sequence = one.sequences[s];
@@ -272,7 +295,8 @@ BOOST_AUTO_TEST_CASE(greedy_tokens) {
             BOOST_REQUIRE_EQUAL(sequence.positions.back(), static_cast<std::int32_t>(sequence.tokens.size()) - 1);
             for (std::size_t layer = 0; layer < settings.capture.layers.size(); ++layer) {
                 const std::size_t last = (layer * sequence.positions.size() + sequence.positions.size() - 1) * d_model;
-                BOOST_TEST(largest_difference(generations[s].residual.data() + layer * d_model, sequence.resid_post.data() + last, d_model) < 1e-3);
+                BOOST_TEST(largest_difference(generations[s].residual.data() + layer * d_model,
+                                              sequence.resid_post.data() + last, d_model) < 1e-3);
             }
         }
     }
@@ -308,21 +332,34 @@ BOOST_AUTO_TEST_CASE(wrong_details_are_noticed) {
         {"norm weight w instead of 1 + w",
          [&](Config&, Weights& weights) { every_norm(weights, [](at::Tensor& w) { w = w - 1; }); }},
         {"one norm's weight w instead of 1 + w",
-         [](Config&, Weights& weights) { weights.layers[1].post_feedforward_layernorm = weights.layers[1].post_feedforward_layernorm - 1; }},
+         [](Config&, Weights& weights) {
+             weights.layers[1].post_feedforward_layernorm = weights.layers[1].post_feedforward_layernorm - 1;
+         }},
         {"scale by head_dim and not by query_pre_attn_scalar (or the reverse)",
-         [](Config& config, Weights&) { config.query_pre_attn_scalar = config.query_pre_attn_scalar == 20 ? 24 : static_cast<double>(config.head_dim); }},
+         [](Config& config, Weights&) {
+             config.query_pre_attn_scalar =
+                 config.query_pre_attn_scalar == 20 ? 24 : static_cast<double>(config.head_dim);
+         }},
         {"no attention cap", [](Config& config, Weights&) { config.attn_logit_softcapping.reset(); }, true},
         {"no final cap", [](Config& config, Weights&) { config.final_logit_softcapping.reset(); }, true},
-        {"caps of the released models", [](Config& config, Weights&) { config.attn_logit_softcapping = 50.0; config.final_logit_softcapping = 30.0; }},
-        {"rotary base", [](Config& config, Weights&) { config.rope_theta = config.rope_theta == 500.0 ? 10000.0 : 500.0; }},
+        {"caps of the released models",
+         [](Config& config, Weights&) {
+             config.attn_logit_softcapping = 50.0;
+             config.final_logit_softcapping = 30.0;
+         }},
+        {"rotary base",
+         [](Config& config, Weights&) { config.rope_theta = config.rope_theta == 500.0 ? 10000.0 : 500.0; }},
         {"norm epsilon", [](Config& config, Weights&) { config.rms_norm_eps = 1e-3; }},
-        {"gate and up swapped", [](Config&, Weights& weights) { std::swap(weights.layers[0].gate_proj, weights.layers[0].up_proj); }},
-        {"keys and values swapped", [](Config&, Weights& weights) { std::swap(weights.layers[0].k_proj, weights.layers[0].v_proj); }},
+        {"gate and up swapped",
+         [](Config&, Weights& weights) { std::swap(weights.layers[0].gate_proj, weights.layers[0].up_proj); }},
+        {"keys and values swapped",
+         [](Config&, Weights& weights) { std::swap(weights.layers[0].k_proj, weights.layers[0].v_proj); }},
         {"rotary pairs of neighbours and not of halves",
          [](Config& config, Weights& weights) {
              // Interleaving the rows of one head turns the half split into pairs of neighbours.
              const std::int64_t half = config.head_dim / 2;
-             const at::Tensor order = at::stack({at::arange(half, at::kLong), at::arange(half, at::kLong) + half}, 1).flatten();
+             const at::Tensor order =
+                 at::stack({at::arange(half, at::kLong), at::arange(half, at::kLong) + half}, 1).flatten();
              for (auto& layer : weights.layers) {
                  for (at::Tensor* w : {&layer.q_proj, &layer.k_proj}) {
                      *w = w->view({-1, config.head_dim, w->size(1)}).index_select(1, order).reshape(w->sizes());

@@ -22,12 +22,14 @@ constexpr std::size_t d_model = 48;
 
 using Rows = std::map<std::pair<std::size_t, int>, std::vector<float>>;
 
-Rows collect(const model::Gemma2& gemma, const std::vector<std::vector<std::int32_t>>& sequences, const model::CaptureRequest& request,
-             const capture::CaptureSettings& settings) {
+Rows collect(const model::Gemma2& gemma, const std::vector<std::vector<std::int32_t>>& sequences,
+             const model::CaptureRequest& request, const capture::CaptureSettings& settings) {
     Rows rows;
     capture::capture_rows(gemma, sequences, request, settings, [&](const capture::CapturedRows& captured) {
         BOOST_TEST(captured.rows.size() == (sequences[captured.sequence].size() - captured.first_position) * d_model);
-        const bool is_new = rows.emplace(std::pair(captured.sequence, captured.layer), std::vector<float>(captured.rows.begin(), captured.rows.end())).second;
+        const bool is_new = rows.emplace(std::pair(captured.sequence, captured.layer),
+                                         std::vector<float>(captured.rows.begin(), captured.rows.end()))
+                                .second;
         BOOST_TEST(is_new);
     });
     return rows;
@@ -46,17 +48,19 @@ BOOST_AUTO_TEST_CASE(bos_is_left_out_where_it_is) {
     const std::vector<std::vector<std::int32_t>> sequences = {{2, 7, 9}, {7, 9}, {2}};
     std::vector<std::size_t> first;
     std::vector<std::size_t> sizes;
-    capture::capture_rows(gemma, sequences, {model::Site::resid_post, {1}}, {}, [&](const capture::CapturedRows& captured) {
-        first.push_back(captured.first_position);
-        sizes.push_back(captured.rows.size() / d_model);
-    });
+    capture::capture_rows(gemma, sequences, {model::Site::resid_post, {1}}, {},
+                          [&](const capture::CapturedRows& captured) {
+                              first.push_back(captured.first_position);
+                              sizes.push_back(captured.rows.size() / d_model);
+                          });
     BOOST_TEST((first == std::vector<std::size_t>{1, 0, 1}));
     BOOST_TEST((sizes == std::vector<std::size_t>{2, 2, 0}));
 }
 
 BOOST_AUTO_TEST_CASE(batch_size_changes_rounding_only) {
     const model::Gemma2 gemma = model::load_model(golden_model.string());
-    const std::vector<std::vector<std::int32_t>> sequences = {{2, 7, 9}, {2, 30, 31, 32, 33, 34, 35, 36, 37, 38, 39}, {2, 5}, {2, 11, 12, 13}, {2, 200}};
+    const std::vector<std::vector<std::int32_t>> sequences = {
+        {2, 7, 9}, {2, 30, 31, 32, 33, 34, 35, 36, 37, 38, 39}, {2, 5}, {2, 11, 12, 13}, {2, 200}};
     const model::CaptureRequest request{model::Site::resid_post, {2, 0}};
     const Rows one = collect(gemma, sequences, request, {1, true});
     BOOST_TEST(one.size() == 10u);
@@ -65,7 +69,8 @@ BOOST_AUTO_TEST_CASE(batch_size_changes_rounding_only) {
         BOOST_REQUIRE_EQUAL(many.size(), one.size());
         for (const auto& [key, rows] : one) {
             const auto& other = many.at(key);
-            for (std::size_t i = 0; i < rows.size(); ++i) BOOST_TEST(std::abs(rows[i] - other[i]) < 1e-4);
+            for (std::size_t i = 0; i < rows.size(); ++i)
+                BOOST_TEST(std::abs(rows[i] - other[i]) < 1e-4);
         }
         BOOST_TEST((many == collect(gemma, sequences, request, {batch_rows, true})));  // and the same bytes again
     }

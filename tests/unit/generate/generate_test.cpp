@@ -41,8 +41,9 @@ Loaded load(const fs::path& folder) {
 
 std::vector<Prompt> prompts_of(const text::Tokenizer& tokenizer) {
     std::vector<Prompt> prompts;
-    for (const char* text : {"Write a function to add 5 to every number of a list.", "a", "def area(width, height):\n    return", "x = 1\n",
-                             "Write a function to find the sum of the squares of the first 10 numbers."}) {
+    for (const char* text :
+         {"Write a function to add 5 to every number of a list.", "a", "def area(width, height):\n    return",
+          "x = 1\n", "Write a function to find the sum of the squares of the first 10 numbers."}) {
         prompts.push_back({tokenizer.encode(text, true)});
     }
     return prompts;
@@ -59,7 +60,8 @@ GenerationSettings settings_for(int max_new_tokens) {
 // The golden model with another set of EOS tokens.
 model::Gemma2 with_eos(std::vector<std::int32_t> ids) {
     model::Gemma2Config config = model::load_gemma2_config((golden_model / "config.json").string());
-    auto weights = model::load_gemma2_weights(config, io::SafetensorsFile((golden_model / "model.safetensors").string()));
+    auto weights =
+        model::load_gemma2_weights(config, io::SafetensorsFile((golden_model / "model.safetensors").string()));
     config.eos_token_ids = std::move(ids);
     return model::Gemma2(std::move(config), std::move(weights));
 }
@@ -145,7 +147,8 @@ BOOST_AUTO_TEST_CASE(eos_ends_a_row_and_only_that_row) {
     std::size_t rows_ended = 0;
     for (std::size_t row = 0; row < prompts.size(); ++row) {
         const auto& tokens = endless[row].tokens;
-        const auto stop = std::find_if(tokens.begin(), tokens.end(), [&](std::int32_t id) { return id == eos || id == 1; });
+        const auto stop =
+            std::find_if(tokens.begin(), tokens.end(), [&](std::int32_t id) { return id == eos || id == 1; });
         const std::vector<std::int32_t> expected(tokens.begin(), stop == tokens.end() ? stop : stop + 1);
         BOOST_TEST(ended[row].tokens == expected, boost::test_tools::per_element());
         if (stop == tokens.end()) {
@@ -204,7 +207,8 @@ BOOST_AUTO_TEST_CASE(log_probabilities_are_those_of_the_logits) {
 // With a final norm of weight -1 (applied as 1 + w = 0) all logits are 0: the lowest id wins.
 BOOST_AUTO_TEST_CASE(ties_go_to_the_lowest_id) {
     model::Gemma2Config config = model::load_gemma2_config((golden_model / "config.json").string());
-    auto weights = model::load_gemma2_weights(config, io::SafetensorsFile((golden_model / "model.safetensors").string()));
+    auto weights =
+        model::load_gemma2_weights(config, io::SafetensorsFile((golden_model / "model.safetensors").string()));
     weights.norm = at::full_like(weights.norm, -1.0);
     const model::Gemma2 flat(std::move(config), std::move(weights));
     const auto tokenizer = text::Tokenizer::load((golden_model / "tokenizer.model").string());
@@ -215,7 +219,8 @@ BOOST_AUTO_TEST_CASE(ties_go_to_the_lowest_id) {
 
 BOOST_AUTO_TEST_CASE(logits_that_are_not_finite_are_refused) {
     model::Gemma2Config config = model::load_gemma2_config((golden_model / "config.json").string());
-    auto weights = model::load_gemma2_weights(config, io::SafetensorsFile((golden_model / "model.safetensors").string()));
+    auto weights =
+        model::load_gemma2_weights(config, io::SafetensorsFile((golden_model / "model.safetensors").string()));
     weights.norm = at::full_like(weights.norm, std::numeric_limits<float>::quiet_NaN());
     const model::Gemma2 broken(std::move(config), std::move(weights));
     const auto tokenizer = text::Tokenizer::load((golden_model / "tokenizer.model").string());
@@ -226,17 +231,21 @@ BOOST_AUTO_TEST_CASE(no_prompts_and_bad_input) {
     const Loaded loaded = load(golden_model);
     BOOST_TEST(generate_batch(loaded.gemma, loaded.tokenizer, {}, settings_for(3)).empty());
     const auto throws_naming = [&](const std::vector<Prompt>& prompts, int limit, const std::string& part) {
-        BOOST_CHECK_EXCEPTION(generate_batch(loaded.gemma, loaded.tokenizer, prompts, settings_for(limit)), InputError,
-                              [&](const InputError& error) { return std::string(error.what()).find(part) != std::string::npos; });
+        BOOST_CHECK_EXCEPTION(
+            generate_batch(loaded.gemma, loaded.tokenizer, prompts, settings_for(limit)), InputError,
+            [&](const InputError& error) { return std::string(error.what()).find(part) != std::string::npos; });
     };
     throws_naming({{{2}}, {std::vector<std::int32_t>(120, 5)}}, 9, "prompt 1");
-    BOOST_CHECK_NO_THROW(generate_batch(loaded.gemma, loaded.tokenizer, std::vector<Prompt>{{std::vector<std::int32_t>(120, 5)}}, settings_for(8)));
+    BOOST_CHECK_NO_THROW(generate_batch(loaded.gemma, loaded.tokenizer,
+                                        std::vector<Prompt>{{std::vector<std::int32_t>(120, 5)}}, settings_for(8)));
     throws_naming({{{2, 400}}}, 3, "400");
     throws_naming({{{}}}, 3, "row 0");
-    BOOST_CHECK_THROW(generate_batch(loaded.gemma, loaded.tokenizer, prompts_of(loaded.tokenizer), settings_for(-1)), UsageError);
+    BOOST_CHECK_THROW(generate_batch(loaded.gemma, loaded.tokenizer, prompts_of(loaded.tokenizer), settings_for(-1)),
+                      UsageError);
     GenerationSettings bad_layer = settings_for(1);
     bad_layer.capture.layers = {3};
-    BOOST_CHECK_THROW(generate_batch(loaded.gemma, loaded.tokenizer, prompts_of(loaded.tokenizer), bad_layer), UsageError);
+    BOOST_CHECK_THROW(generate_batch(loaded.gemma, loaded.tokenizer, prompts_of(loaded.tokenizer), bad_layer),
+                      UsageError);
 }
 
 BOOST_AUTO_TEST_CASE(names_of_reasons) {

@@ -26,7 +26,9 @@ json published() {
         "sliding_window": 4096, "torch_dtype": "float32", "use_cache": true, "vocab_size": 256000})");
 }
 
-Gemma2Config parse(const json& object) { return parse_gemma2_config(object.dump(), "some/config.json"); }
+Gemma2Config parse(const json& object) {
+    return parse_gemma2_config(object.dump(), "some/config.json");
+}
 
 void refused(const json& object, const std::string& part) {
     BOOST_CHECK_EXCEPTION(parse(object), pva::InputError, [&](const pva::InputError& error) {
@@ -95,8 +97,9 @@ BOOST_AUTO_TEST_CASE(caps_may_be_null_and_eos_too) {
 
 BOOST_AUTO_TEST_CASE(absent_constants_have_the_defaults_of_transformers) {
     json object = published();
-    for (const char* field : {"attn_logit_softcapping", "final_logit_softcapping", "query_pre_attn_scalar", "rms_norm_eps", "rope_theta",
-                              "sliding_window", "max_position_embeddings", "eos_token_id", "hidden_act", "hidden_activation"}) {
+    for (const char* field :
+         {"attn_logit_softcapping", "final_logit_softcapping", "query_pre_attn_scalar", "rms_norm_eps", "rope_theta",
+          "sliding_window", "max_position_embeddings", "eos_token_id", "hidden_act", "hidden_activation"}) {
         object.erase(field);
     }
     const Gemma2Config config = parse(object);
@@ -110,8 +113,8 @@ BOOST_AUTO_TEST_CASE(absent_constants_have_the_defaults_of_transformers) {
 }
 
 BOOST_AUTO_TEST_CASE(shapes_must_be_there) {
-    for (const char* field : {"vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads", "head_dim",
-                              "intermediate_size", "model_type"}) {
+    for (const char* field : {"vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads",
+                              "num_key_value_heads", "head_dim", "intermediate_size", "model_type"}) {
         json object = published();
         object.erase(field);
         refused(object, field);

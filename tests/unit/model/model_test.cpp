@@ -42,7 +42,8 @@ StoredTensors golden_tensors() {
     StoredTensors tensors;
     for (const auto& name : file.names()) {
         const auto bytes = file.bytes(name);
-        tensors[name] = {file.entry(name).dtype, file.entry(name).shape, std::string(reinterpret_cast<const char*>(bytes.data()), bytes.size())};
+        tensors[name] = {file.entry(name).dtype, file.entry(name).shape,
+                         std::string(reinterpret_cast<const char*>(bytes.data()), bytes.size())};
     }
     return tensors;
 }
@@ -51,12 +52,15 @@ void write_safetensors(const fs::path& path, const StoredTensors& tensors) {
     nlohmann::json header = nlohmann::json::object();
     std::string data;
     for (const auto& [name, tensor] : tensors) {
-        header[name] = {{"dtype", tensor.dtype}, {"shape", tensor.shape}, {"data_offsets", {data.size(), data.size() + tensor.bytes.size()}}};
+        header[name] = {{"dtype", tensor.dtype},
+                        {"shape", tensor.shape},
+                        {"data_offsets", {data.size(), data.size() + tensor.bytes.size()}}};
         data += tensor.bytes;
     }
     const std::string text = header.dump();
     std::ofstream file(path, std::ios::binary);
-    for (int i = 0; i < 8; ++i) file.put(static_cast<char>(text.size() >> (8 * i) & 0xFF));
+    for (int i = 0; i < 8; ++i)
+        file.put(static_cast<char>(text.size() >> (8 * i) & 0xFF));
     file << text << data;
 }
 
@@ -72,14 +76,17 @@ struct TemporaryFolder {
 
 struct CopiedModel : TemporaryFolder {
     CopiedModel() {
-        for (const char* name : {"config.json", "model.safetensors", "tokenizer.model"}) fs::copy_file(golden_model / name, path / name);
+        for (const char* name : {"config.json", "model.safetensors", "tokenizer.model"})
+            fs::copy_file(golden_model / name, path / name);
     }
 };
 
 void refused(const std::string& folder, const std::string& part) {
     BOOST_CHECK_EXCEPTION(model::load_model(folder), InputError, [&](const InputError& error) {
         const std::string message = error.what();
-        BOOST_TEST_CONTEXT(message) { BOOST_TEST(message.find(part) != std::string::npos); }
+        BOOST_TEST_CONTEXT(message) {
+            BOOST_TEST(message.find(part) != std::string::npos);
+        }
         return true;
     });
 }
@@ -90,7 +97,9 @@ void refused_weights(const StoredTensors& tensors, const std::string& part) {
     refused(copy.path.string(), part);
 }
 
-model::Gemma2 golden() { return model::load_model(golden_model.string()); }
+model::Gemma2 golden() {
+    return model::load_model(golden_model.string());
+}
 
 // One thread: these models are tiny, and on a busy machine threads would mostly wait for one another.
 struct OneThread {
@@ -116,9 +125,11 @@ BOOST_AUTO_TEST_CASE(names_of_folders) {
     BOOST_TEST(model::find_model_files((golden_model / ".").string()).name == "odd_heads");
     BOOST_TEST(model::find_model_files((golden_model / "../odd_heads").string()).name == "odd_heads");
     const CopiedModel copy;
-    const fs::path snapshot = copy.path / "models--google--gemma-2-2b/snapshots/0123456789abcdef0123456789abcdef01234567";
+    const fs::path snapshot =
+        copy.path / "models--google--gemma-2-2b/snapshots/0123456789abcdef0123456789abcdef01234567";
     fs::create_directories(snapshot);
-    for (const char* name : {"config.json", "model.safetensors", "tokenizer.model"}) fs::copy_file(golden_model / name, snapshot / name);
+    for (const char* name : {"config.json", "model.safetensors", "tokenizer.model"})
+        fs::copy_file(golden_model / name, snapshot / name);
     BOOST_TEST(model::find_model_files(snapshot.string()).name == "gemma-2-2b");
 }
 
@@ -198,7 +209,8 @@ BOOST_AUTO_TEST_CASE(half_precision_is_read_exactly) {
         norm.bytes.assign(static_cast<const char*>(values.data_ptr()), 96);
         const CopiedModel copy;
         write_safetensors(copy.path / "model.safetensors", tensors);
-        const auto weights = model::load_gemma2_weights(config, io::SafetensorsFile((copy.path / "model.safetensors").string()));
+        const auto weights =
+            model::load_gemma2_weights(config, io::SafetensorsFile((copy.path / "model.safetensors").string()));
         BOOST_TEST((weights.norm.scalar_type() == at::kFloat));
         BOOST_TEST(at::equal(weights.norm, values.to(at::kFloat)));
     }
@@ -245,7 +257,8 @@ BOOST_AUTO_TEST_CASE(decoding_ignores_what_lies_behind_a_row) {
     const std::vector<std::int64_t> both = {0, 1};
     const std::vector<std::int32_t> tokens = {19, 23};
     const at::Tensor logits = gemma.decode_step(tokens, both, cache);
-    const at::Tensor expected = gemma.forward(std::vector<std::vector<std::int32_t>>{{2, 23}}).select(0, 0).select(0, 1);
+    const at::Tensor expected =
+        gemma.forward(std::vector<std::vector<std::int32_t>>{{2, 23}}).select(0, 0).select(0, 1);
     BOOST_TEST((logits.select(0, 1) - expected).abs().max().item<float>() < 2e-5F);
 }
 
@@ -266,14 +279,17 @@ BOOST_AUTO_TEST_CASE(a_hook_may_change_the_stream) {
     const at::Tensor touched = gemma.forward(rows, change_row_one);
     BOOST_TEST(calls == 6);
     BOOST_TEST(at::equal(touched.select(0, 0), untouched.select(0, 0)));
-    BOOST_TEST((touched.select(0, 1).narrow(0, 0, 2) - untouched.select(0, 1).narrow(0, 0, 2)).abs().max().item<float>() > 0.01F);
+    BOOST_TEST(
+        (touched.select(0, 1).narrow(0, 0, 2) - untouched.select(0, 1).narrow(0, 0, 2)).abs().max().item<float>() >
+        0.01F);
 }
 
 BOOST_AUTO_TEST_CASE(run_blocks_stops_after_the_layer) {
     const model::Gemma2 gemma = golden();
     const std::vector<std::vector<std::int32_t>> rows = {{2, 7, 11}};
     int deepest = -1;
-    gemma.run_blocks(rows, 1, [&](const model::SiteContext& context, at::Tensor&) { deepest = std::max(deepest, context.layer); });
+    gemma.run_blocks(
+        rows, 1, [&](const model::SiteContext& context, at::Tensor&) { deepest = std::max(deepest, context.layer); });
     BOOST_TEST(deepest == 1);
     BOOST_CHECK_THROW(gemma.run_blocks(rows, 3, {}), UsageError);
     BOOST_CHECK_THROW(gemma.run_blocks(rows, -1, {}), UsageError);
@@ -296,7 +312,8 @@ BOOST_AUTO_TEST_CASE(mask_of_a_window) {
         const at::Tensor mask = model::attention_mask(positions, 5, kind, 2);
         std::string text;
         for (std::int64_t i = 0; i < 5; ++i) {
-            for (std::int64_t j = 0; j < 5; ++j) text += mask[0][0][i][j].item<float>() == 0 ? '1' : '.';
+            for (std::int64_t j = 0; j < 5; ++j)
+                text += mask[0][0][i][j].item<float>() == 0 ? '1' : '.';
             text += '\n';
         }
         return text;

@@ -20,7 +20,8 @@ namespace {
 
 std::string length_bytes(std::uint64_t length) {
     std::string bytes;
-    for (int i = 0; i < 8; ++i) bytes.push_back(static_cast<char>(length >> (8 * i) & 0xFF));
+    for (int i = 0; i < 8; ++i)
+        bytes.push_back(static_cast<char>(length >> (8 * i) & 0xFF));
     return bytes;
 }
 
@@ -33,7 +34,9 @@ struct TemporaryFile {
     ~TemporaryFile() { fs::remove(path); }
 };
 
-std::string file_of(const std::string& header, const std::string& data) { return length_bytes(header.size()) + header + data; }
+std::string file_of(const std::string& header, const std::string& data) {
+    return length_bytes(header.size()) + header + data;
+}
 
 void refused(const std::string& bytes, const std::string& part_of_message) {
     const TemporaryFile file(bytes);
@@ -47,8 +50,9 @@ void refused(const std::string& bytes, const std::string& part_of_message) {
     });
 }
 
-const std::string two_tensors = R"({"__metadata__":{"format":"pt"},"b":{"dtype":"U8","shape":[3],"data_offsets":[8,11]},)"
-                                R"("a":{"dtype":"F32","shape":[2,1],"data_offsets":[0,8]}}  )";
+const std::string two_tensors =
+    R"({"__metadata__":{"format":"pt"},"b":{"dtype":"U8","shape":[3],"data_offsets":[8,11]},)"
+    R"("a":{"dtype":"F32","shape":[2,1],"data_offsets":[0,8]}}  )";
 
 }  // namespace
 
@@ -79,8 +83,9 @@ BOOST_AUTO_TEST_CASE(reads_tensors_and_metadata) {
 BOOST_AUTO_TEST_CASE(empty_and_scalar_tensors) {
     const TemporaryFile none(file_of("{}", ""));
     BOOST_TEST(SafetensorsFile(none.path.string()).names().empty());
-    const TemporaryFile some(file_of(R"({"e":{"dtype":"F32","shape":[0,7],"data_offsets":[0,0]},"s":{"dtype":"I64","shape":[],"data_offsets":[0,8]}})",
-                                     std::string(8, '\1')));
+    const TemporaryFile some(file_of(
+        R"({"e":{"dtype":"F32","shape":[0,7],"data_offsets":[0,0]},"s":{"dtype":"I64","shape":[],"data_offsets":[0,8]}})",
+        std::string(8, '\1')));
     const SafetensorsFile file(some.path.string());
     BOOST_TEST(file.bytes("e").size() == 0u);
     BOOST_TEST(file.bytes("s").size() == 8u);
@@ -112,9 +117,11 @@ BOOST_AUTO_TEST_CASE(lengths_that_lie) {
 BOOST_AUTO_TEST_CASE(headers_that_lie) {
     const auto one = [](const std::string& fields) { return file_of("{\"t\":{" + fields + "}}", std::string(8, 'd')); };
     refused(one(R"("dtype":"F32","shape":[2],"data_offsets":[0,8],"dtype":"F16")"), "twice");
-    refused(file_of(R"({"t":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"t":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}})",
-                    std::string(8, 'd')),
-            "'t' twice");
+    refused(
+        file_of(
+            R"({"t":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"t":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}})",
+            std::string(8, 'd')),
+        "'t' twice");
     refused(one(R"("dtype":"F33","shape":[2],"data_offsets":[0,8])"), "F33");
     refused(one(R"("dtype":"F32","shape":[2])"), "data_offsets");
     refused(one(R"("dtype":"F32","shape":[2],"data_offsets":[0,8],"more":1)"), "tensor 't'");
@@ -130,11 +137,14 @@ BOOST_AUTO_TEST_CASE(headers_that_lie) {
     refused(one(R"("dtype":"F32","shape":[1],"data_offsets":[4,8])"), "hole");
     refused(one(R"("dtype":"F32","shape":[1],"data_offsets":[0,4])"), "end at byte");
     refused(one(R"("dtype":"F32","shape":[4611686018427387904,4],"data_offsets":[0,8])"), "overflow");
-    refused(one(R"("dtype":"F32","shape":[0,4611686018427387904,4611686018427387904],"data_offsets":[0,0])"), "overflow");
+    refused(one(R"("dtype":"F32","shape":[0,4611686018427387904,4611686018427387904],"data_offsets":[0,0])"),
+            "overflow");
     refused(one(R"("dtype":"F32","shape":[18446744073709551615],"data_offsets":[0,8])"), "too large");
-    refused(file_of(R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"b":{"dtype":"U8","shape":[4],"data_offsets":[4,8]}})",
-                    std::string(8, 'd')),
-            "overlap");
+    refused(
+        file_of(
+            R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"b":{"dtype":"U8","shape":[4],"data_offsets":[4,8]}})",
+            std::string(8, 'd')),
+        "overlap");
     refused(file_of("[1]", ""), "'{'");
     refused(file_of("{\"t\":", ""), "JSON");
     refused(file_of("{\"t\":3}", ""), "tensor 't'");

@@ -42,13 +42,16 @@ std::string hex(const std::string& bytes) {
 
 struct TemporaryFile {
     fs::path path;
-    TemporaryFile(const std::string& name, const std::string& bytes) : path(fs::temp_directory_path() / (std::to_string(::getpid()) + name)) {
+    TemporaryFile(const std::string& name, const std::string& bytes)
+        : path(fs::temp_directory_path() / (std::to_string(::getpid()) + name)) {
         std::ofstream(path, std::ios::binary) << bytes;
     }
     ~TemporaryFile() { fs::remove(path); }
 };
 
-bool mentions(const std::exception& error, const std::string& part) { return std::string(error.what()).find(part) != std::string::npos; }
+bool mentions(const std::exception& error, const std::string& part) {
+    return std::string(error.what()).find(part) != std::string::npos;
+}
 
 void compare_with_golden(const std::string& name) {
     const auto golden = nlohmann::json::parse(read_file(source_dir / "tests/golden/text" / (name + ".json")));
@@ -59,8 +62,9 @@ void compare_with_golden(const std::string& name) {
         return;
     }
     const Tokenizer tokenizer = Tokenizer::load(model.string());
-    BOOST_REQUIRE_MESSAGE(tokenizer.sha256() == golden["sha256"].get<std::string>(),
-                          model << " is not the file the golden ids were made from; run tests/reference/text/make_golden.py");
+    BOOST_REQUIRE_MESSAGE(
+        tokenizer.sha256() == golden["sha256"].get<std::string>(),
+        model << " is not the file the golden ids were made from; run tests/reference/text/make_golden.py");
     BOOST_TEST(tokenizer.vocab_size() == golden["vocab_size"].get<int>());
     BOOST_TEST(tokenizer.bos_id() == golden["bos_id"].get<int>());
     BOOST_TEST(tokenizer.eos_id() == golden["eos_id"].get<int>());
@@ -75,10 +79,18 @@ void compare_with_golden(const std::string& name) {
 
 }  // namespace
 
-BOOST_AUTO_TEST_CASE(golden_tiny) { compare_with_golden("tiny"); }
-BOOST_AUTO_TEST_CASE(golden_gemma_bytes) { compare_with_golden("gemma_bytes"); }
-BOOST_AUTO_TEST_CASE(golden_gemma_no_bytes) { compare_with_golden("gemma_no_bytes"); }
-BOOST_AUTO_TEST_CASE(golden_sentencepiece_test) { compare_with_golden("sentencepiece_test"); }
+BOOST_AUTO_TEST_CASE(golden_tiny) {
+    compare_with_golden("tiny");
+}
+BOOST_AUTO_TEST_CASE(golden_gemma_bytes) {
+    compare_with_golden("gemma_bytes");
+}
+BOOST_AUTO_TEST_CASE(golden_gemma_no_bytes) {
+    compare_with_golden("gemma_no_bytes");
+}
+BOOST_AUTO_TEST_CASE(golden_sentencepiece_test) {
+    compare_with_golden("sentencepiece_test");
+}
 
 BOOST_AUTO_TEST_CASE(golden_demo) {
     if (!fs::exists(source_dir / "data/demo/model/tokenizer.model")) {
@@ -91,7 +103,8 @@ BOOST_AUTO_TEST_CASE(golden_demo) {
 
 BOOST_AUTO_TEST_CASE(round_trip_is_exact) {
     const Tokenizer tokenizer = Tokenizer::load(tiny_path);
-    for (const std::string text : {"", " ", "   \t x", "a\r\nb\n\n\n", "\xF0\x9F\x98\x80 \xE4\xBD\xA0", "def f(x):\n        return x  \n"}) {
+    for (const std::string text :
+         {"", " ", "   \t x", "a\r\nb\n\n\n", "\xF0\x9F\x98\x80 \xE4\xBD\xA0", "def f(x):\n        return x  \n"}) {
         BOOST_TEST(tokenizer.decode(tokenizer.encode(text, false)) == text);
         BOOST_TEST(tokenizer.decode(tokenizer.encode(text, true)) == text);  // BOS stands for no bytes
     }
@@ -138,7 +151,8 @@ BOOST_AUTO_TEST_CASE(control_tokens_and_unknown_ids) {
 BOOST_AUTO_TEST_CASE(invalid_utf8_is_refused) {
     const Tokenizer tokenizer = Tokenizer::load(tiny_path);
     for (const std::string bad : {"ab\xFF", "ab\xC3", "ab\xED\xA0\x80", "ab\xC0\xAF", "ab\xF4\x90\x80\x80"}) {
-        BOOST_CHECK_EXCEPTION(tokenizer.encode(bad, true), pva::InputError, [](const auto& error) { return mentions(error, "byte 2"); });
+        BOOST_CHECK_EXCEPTION(tokenizer.encode(bad, true), pva::InputError,
+                              [](const auto& error) { return mentions(error, "byte 2"); });
     }
 }
 
@@ -147,11 +161,11 @@ BOOST_AUTO_TEST_CASE(utf8_prefix) {
     BOOST_TEST(valid_utf8_prefix("") == 0u);
     BOOST_TEST(valid_utf8_prefix("abc") == 3u);
     BOOST_TEST(valid_utf8_prefix("\xE2\x82\xAC") == 3u);
-    BOOST_TEST(valid_utf8_prefix("a\xE2\x82") == 1u);              // cut short
-    BOOST_TEST(valid_utf8_prefix("\xE0\x80\x80") == 0u);           // overlong
-    BOOST_TEST(valid_utf8_prefix("\xF0\x8F\xBF\xBF") == 0u);       // overlong
-    BOOST_TEST(valid_utf8_prefix("\xF4\x8F\xBF\xBF") == 4u);       // U+10FFFF
-    BOOST_TEST(valid_utf8_prefix("\x80") == 0u);                   // continuation alone
+    BOOST_TEST(valid_utf8_prefix("a\xE2\x82") == 1u);                 // cut short
+    BOOST_TEST(valid_utf8_prefix("\xE0\x80\x80") == 0u);              // overlong
+    BOOST_TEST(valid_utf8_prefix("\xF0\x8F\xBF\xBF") == 0u);          // overlong
+    BOOST_TEST(valid_utf8_prefix("\xF4\x8F\xBF\xBF") == 4u);          // U+10FFFF
+    BOOST_TEST(valid_utf8_prefix("\x80") == 0u);                      // continuation alone
     BOOST_TEST(valid_utf8_prefix("\xED\x9F\xBF\xEE\x80\x80") == 6u);  // around the surrogates
 }
 
@@ -160,7 +174,8 @@ BOOST_AUTO_TEST_CASE(missing_and_damaged_files_are_refused) {
                           [](const auto& error) { return mentions(error, "/nonexistent/tokenizer.model"); });
     BOOST_CHECK_THROW(Tokenizer::load(fs::temp_directory_path().string()), pva::InputError);
     const std::string whole = read_file(tiny_path);
-    const std::string cases[] = {"", "not a model", "{\"json\": 1}", whole.substr(0, 1000), whole.substr(0, whole.size() - 1)};
+    const std::string cases[] = {"", "not a model", "{\"json\": 1}", whole.substr(0, 1000),
+                                 whole.substr(0, whole.size() - 1)};
     for (const std::string& bytes : cases) {
         const TemporaryFile file("damaged.model", bytes);
         BOOST_CHECK_EXCEPTION(Tokenizer::load(file.path.string()), pva::InputError,
