@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <boost/program_options.hpp>
+#include <cctype>
 #include <cmath>
 #include <cstdlib>
 #include <fstream>
@@ -56,7 +57,7 @@ std::int64_t parse_integer(const std::string& name, const std::string& text) {
     } catch (const std::exception&) {
         used = 0;
     }
-    if (text.empty() || used != text.size()) {
+    if (text.empty() || used != text.size() || std::isspace(static_cast<unsigned char>(text.front())) != 0) {
         throw UsageError("--" + name + " takes a whole number, not '" + text + "'");
     }
     return value;
@@ -70,7 +71,7 @@ double parse_number(const std::string& name, const std::string& text) {
     } catch (const std::exception&) {
         used = 0;
     }
-    if (text.empty() || used != text.size() || !std::isfinite(value)) {
+    if (text.empty() || used != text.size() || std::isspace(static_cast<unsigned char>(text.front())) != 0 || !std::isfinite(value)) {
         throw UsageError("--" + name + " takes a number, not '" + text + "'");
     }
     return value;
@@ -222,7 +223,14 @@ ParsedAs OptionSet::parse(int argc, const char* const* argv) {
                           .options(description)
                           .positional(positional)
                           .style(po::command_line_style::unix_style & ~po::command_line_style::allow_guessing);
-        po::store(parser.run(), values);
+        const auto parsed = parser.run();
+        // The library notices repeated values, but not repeated switches.
+        for (const auto& definition : definitions_) {
+            const auto times = std::count_if(parsed.options.begin(), parsed.options.end(),
+                                             [&](const auto& option) { return option.string_key == definition->name; });
+            if (times > 1) throw UsageError("option --" + definition->name + " is given more than once; give it once (see " + program_ + " --help)");
+        }
+        po::store(parsed, values);
     } catch (const po::too_many_positional_options_error&) {
         throw UsageError("a word stands without an option name; every value needs its --name (see " + program_ + " --help)");
     } catch (const po::error& error) {

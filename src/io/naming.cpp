@@ -20,7 +20,8 @@ std::string to_string(const FileName& name) {
 }
 
 std::optional<FileName> parse_file_name(const std::string& name) {
-    static const std::regex form(R"(([A-Za-z0-9]+)_(.+?)_([0-9]+-[0-9]+)(?:_([A-Za-z0-9.-]+))?_([0-9]{4}-[0-9]{2}-[0-9]{2}_[0-9]{2}-[0-9]{2}-[0-9]{2})\.([A-Za-z0-9]+))");
+    // The model takes as much as it can, so that the last word that looks like a range is the range.
+    static const std::regex form(R"(([A-Za-z0-9]+)_(.+)_([0-9]+-[0-9]+)(?:_([A-Za-z0-9._-]+))?_([0-9]{4}-[0-9]{2}-[0-9]{2}_[0-9]{2}-[0-9]{2}-[0-9]{2})\.([A-Za-z0-9]+))");
     std::smatch match;
     if (!std::regex_match(name, match, form)) return std::nullopt;
     return FileName{match[1], match[2], match[3], match[4], match[5], match[6]};

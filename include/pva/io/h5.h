@@ -96,7 +96,8 @@ std::vector<std::string> dataset_names(const File& file);
 void write_rows(const Dataset& dataset, std::int64_t first_row, std::int64_t count, std::span<const std::byte> bytes);
 void read_rows(const Dataset& dataset, std::int64_t first_row, std::int64_t count, std::span<std::byte> bytes);
 
-/// Attributes of the root group or of a dataset. Not for parallel files.
+/// Attributes of the root group or of a dataset. Not for parallel files. Reading gives nothing for an attribute that is
+/// absent, of another kind, or no single value, so that the caller can say what it wanted.
 void write_attribute(const File& file, const std::string& object, const std::string& name, const std::string& value);
 void write_attribute(const File& file, const std::string& object, const std::string& name, std::int64_t value);
 std::optional<std::string> read_text_attribute(const File& file, const std::string& object, const std::string& name);

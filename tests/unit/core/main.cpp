@@ -1,0 +1,3 @@
+// Entry point of the tests of the room `core`.
+#define BOOST_TEST_MODULE core
+#include <boost/test/unit_test.hpp>
