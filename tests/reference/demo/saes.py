@@ -1,9 +1,13 @@
 """JumpReLU SAEs on the demo model's resid_post: saes.py MODEL TOKENIZER OUT --layers 2 3 4.
 
-Trained in the manner of BatchTopK (Bussmann et al. 2024): one threshold for all latents, moved a little after every
-batch so that k latents of a token are active on average, and an auxiliary loss for latents that stopped firing (Gao et
-al. 2024). At the end the threshold is fitted once more, on tokens not trained on, and the result is written as JumpReLU
-in Gemma Scope's params.npz layout (centring and scale folded into the parameters).
+Two blocks of latents. The first OWN are for the last prompt token, the position the study reads: they start with the
+linear discriminant of that position in their encoders and pay for what they would write elsewhere. The others serve all
+positions. Trained in the manner of BatchTopK (Bussmann et al. 2024): one threshold a block, moved a little after every
+batch so that K_OWN latents of a last prompt token, and K of any other token, are active on average, and an auxiliary
+loss for latents that stopped firing (Gao et al. 2024). The loss counts the unexplained variance of last prompt tokens,
+general text and other problem tokens each by its own variance. At the end the thresholds are fitted once more, on tokens
+not trained on, and the result is written as JumpReLU in Gemma Scope's params.npz layout (centring and scale folded into
+the parameters).
 """
 import argparse
 import itertools
@@ -19,9 +23,12 @@ import torch
 
 import model as demo
 import problems
+import study
 import words
 
-LATENTS, K, BATCH, LAST, GENERAL = 1024, 32, 1024, 0.18, 0.15
+LATENTS, K, BATCH, LAST, GENERAL = 1024, 32, 1024, 0.43, 0.15
+OWN, K_OWN, ELSEWHERE = 256, 30, 0.2
+WEIGHTS = {"last": 1.0, "general": 0.5, "other": 1.0}
 
 
 @torch.no_grad()
@@ -67,47 +74,72 @@ def train(pools, test, seed, steps, label):
     g = torch.Generator().manual_seed(seed)
     counts = {"last": int(LAST * BATCH), "general": int(GENERAL * BATCH)}
     counts["other"] = BATCH - sum(counts.values())
-    sample = torch.cat([pools[n][torch.randint(len(pools[n]), (4 * c,), generator=g)] for n, c in counts.items()])
+    ends = list(itertools.accumulate(counts.values(), initial=0))
+    parts = {n: slice(*at) for n, at in zip(counts, itertools.pairwise(ends))}
+    n_last, own = counts["last"], slice(0, OWN)
+    sample = torch.cat([pools[n][torch.randint(len(pools[n]), (8 * c,), generator=g)] for n, c in counts.items()])
+    is_last = torch.arange(len(sample)) < 8 * n_last
     mean = sample.mean(0)
-    scale = (sample - mean).pow(2).sum(1).mean().sqrt() / sample.shape[1] ** 0.5
     d = sample.shape[1]
-    # Decoder rows start as directions of centred data: fewer latents die than with random ones.
-    rows = (sample - mean)[torch.randperm(len(sample), generator=g)[:LATENTS]] / scale + torch.randn(LATENTS, d, generator=g)
-    w_dec = torch.nn.Parameter(rows / rows.norm(dim=1, keepdim=True))
-    w_enc = torch.nn.Parameter(0.2 * w_dec.detach().T.clone())
-    b_enc, b_dec = torch.nn.Parameter(torch.zeros(LATENTS)), torch.nn.Parameter(torch.zeros(d))
+    scale = (sample - mean).pow(2).sum(1).mean().sqrt() / d ** 0.5
+    sample = (sample - mean) / scale
+    here, rest = sample[is_last], sample[~is_last]
+    centre = here.mean(0)
+    # Decoder rows start as directions of centred data (fewer latents die): the first OWN of last prompt tokens, the
+    # others of the other positions. The encoder of the first OWN also gets the linear discriminant of the two.
+    def directions(x, n):
+        rows = x[torch.randperm(len(x), generator=g)[:n]]
+        rows = rows / rows.norm(dim=1, keepdim=True) + torch.randn(n, d, generator=g) / (2 * d ** 0.5)
+        return rows / rows.norm(dim=1, keepdim=True)
+    dec = torch.cat([directions(here - centre, OWN), directions(rest, LATENTS - OWN)])
+    enc = torch.cat([0.5 * dec[:OWN], 0.2 * dec[OWN:]]).T.contiguous()
+    bias = torch.zeros(LATENTS)
+    gate = torch.linalg.solve(torch.cov(rest.T) + 0.01 * torch.eye(d), centre - rest.mean(0))
+    score = (rest - centre) @ gate
+    spread = ((rest - centre) @ enc[:, own]).std()
+    enc[:, own] += (4 * spread / -score.mean()) * gate[:, None]
+    bias[own] = -centre @ enc[:, own]
+    print(f"{label} discriminant: last prompt token 0 +- {((here - centre) @ gate).std():.1f}, elsewhere {score.mean():.1f} +- {score.std():.1f}", flush=True)
+    w_enc, w_dec, b_enc, b_dec = (torch.nn.Parameter(v) for v in (enc, dec, bias, torch.zeros(d)))
+    variance = {n: float(((pools[n][:20000] - pools[n][:20000].mean(0)) / scale).pow(2).sum(1).mean()) for n in pools}
     adam = torch.optim.Adam([w_enc, w_dec, b_enc, b_dec], lr=1e-3, betas=(0.9, 0.99))
     order = {n: torch.randperm(len(p), generator=g) for n, p in pools.items()}
     at = dict.fromkeys(pools, 0)
     silent, cut = torch.zeros(LATENTS), None
     start = time.time()
     for step in range(steps):
-        parts = []
+        rows = []
         for n, c in counts.items():
             if at[n] + c > len(order[n]):
                 order[n], at[n] = torch.randperm(len(order[n]), generator=g), 0
-            parts.append(pools[n][order[n][at[n]:at[n] + c]])
+            rows.append(pools[n][order[n][at[n]:at[n] + c]])
             at[n] += c
-        x = (torch.cat(parts) - mean) / scale
+        x = (torch.cat(rows) - mean) / scale
         a = torch.relu(x @ w_enc + b_enc)
         if cut is None:
-            cut = float(a.detach().flatten().kthvalue(a.numel() - K * BATCH).values)
-        active = a.detach() > cut
+            cut = [smallest_active(a.detach()[:n_last, own], K_OWN), smallest_active(a.detach()[n_last:, OWN:], K)]
+            cuts = torch.empty(LATENTS)
+        cuts[own], cuts[OWN:] = cut[0], cut[1]
+        active = a.detach() > cuts
         f = a * active
         error = x - (f @ w_dec + b_dec)
-        weight = torch.ones(BATCH)
-        weight[:counts["last"]] = 2.0
-        loss = (error.pow(2).mean(1) * weight).mean()
+        square = error.pow(2).sum(1)
+        # The unexplained variance of the three kinds of positions, each by its own variance, and what the first OWN
+        # latents would write elsewhere than at a last prompt token.
+        loss = sum(w * square[parts[n]].mean() / variance[n] for n, w in WEIGHTS.items())
+        loss = loss + ELSEWHERE * a[n_last:, own].sum(1).mean() / d ** 0.5
         with torch.no_grad():
             silent = torch.where(active.any(0), torch.zeros(()), silent + 1)
-            cut *= min(1.2, max(0.8, (float(active.sum()) / (K * BATCH)) ** 0.1))
+            reached = (float(active[:n_last, own].sum()) / (K_OWN * n_last), float(active[n_last:, OWN:].sum()) / (K * (BATCH - n_last)))
+            cut = [c * min(1.2, max(0.8, r ** 0.1)) for c, r in zip(cut, reached)]
         dead = silent > 200
         if bool(dead.any()) and step % 4 == 0:
-            h = (x @ w_enc[:, dead] + b_enc[dead])
+            h = torch.relu(x @ w_enc[:, dead] + b_enc[dead])
             n = min(32, h.shape[1])
-            top = torch.topk(torch.relu(h), n, dim=1)
+            top = torch.topk(h, n, dim=1)
             aux = torch.zeros_like(h).scatter(1, top.indices, top.values)
-            loss = loss + (1 / 8) * (error.detach() - aux @ w_dec[dead]).pow(2).mean()
+            miss = (error.detach() - aux @ w_dec[dead]).pow(2).sum(1)
+            loss = loss + (1 / 8) * sum(w * miss[parts[n]].mean() / variance[n] for n, w in WEIGHTS.items())
         for group in adam.param_groups:
             group["lr"] = 1e-3 * min(1.0, (step + 1) / 50, max(0.03, (steps - step) / (0.3 * steps)))
         adam.zero_grad()
@@ -116,16 +148,25 @@ def train(pools, test, seed, steps, label):
         with torch.no_grad():
             w_dec /= w_dec.norm(dim=1, keepdim=True)
         if step % 100 == 99:
-            print(f"{label} step {step + 1} active {float(active.sum()) / BATCH:.1f} loss {loss.item():.4f} dead {int(dead.sum())} seconds {time.time() - start:.0f}", flush=True)
+            ev = " ".join(f"{n} {1 - float(square[parts[n]].detach().mean()) / variance[n]:.3f}" for n in parts)
+            print(f"{label} step {step + 1} own/others active at last {float(active[:n_last, own].sum()) / n_last:.1f}/{float(active[:n_last, OWN:].sum()) / n_last:.1f}"
+                  f" elsewhere {float(active[n_last:, own].sum()) / (BATCH - n_last):.2f}/{float(active[n_last:, OWN:].sum()) / (BATCH - n_last):.1f}"
+                  f" EV {ev} dead {int(dead[own].sum())}/{int(dead[OWN:].sum())} seconds {time.time() - start:.0f}", flush=True)
     with torch.no_grad():
         # Fold centring and scale: h and the codes are then in the units of the residual stream.
         sae = {"W_enc": w_enc.detach().clone(), "W_dec": w_dec.detach().clone(), "b_enc": b_enc * scale - mean @ w_enc, "b_dec": b_dec * scale + mean}
-        n = min(len(test[p]) for p in test)
-        mix = torch.cat([test[p][torch.randperm(len(test[p]), generator=g)[:int(n * 0.9 * c / max(counts.values()))]] for p, c in counts.items()])
-        h = torch.relu(mix @ sae["W_enc"] + sae["b_enc"]).flatten()
-        threshold = h.kthvalue(h.numel() - K * len(mix)).values.clamp(min=1e-6)
-        sae["threshold"] = torch.full((LATENTS,), float(threshold))
+        n = min(len(test["general"]), len(test["other"]))
+        mix = torch.cat([test[p][torch.randperm(len(test[p]), generator=g)[:int(n * 0.9 * counts[p] / counts["other"])]] for p in ("general", "other")])
+        threshold = torch.empty(LATENTS)
+        threshold[own] = smallest_active(torch.relu(test["last"] @ sae["W_enc"] + sae["b_enc"])[:, own], K_OWN)
+        threshold[OWN:] = smallest_active(torch.relu(mix @ sae["W_enc"] + sae["b_enc"])[:, OWN:], K)
+        sae["threshold"] = threshold.clamp(min=1e-6)
     return sae, int(dead.sum())
+
+
+def smallest_active(a, k):
+    """The value that k of each row's activations exceed on average."""
+    return float(a.flatten().kthvalue(a.numel() - k * len(a)).values)
 
 
 def one_layer(arguments):
@@ -135,7 +176,7 @@ def one_layer(arguments):
     folder = f"{out}/layer_{layer}"
     os.makedirs(folder, exist_ok=True)
     np.savez(f"{folder}/params.npz", **{k: v.numpy().astype(np.float32) for k, v in sae.items()})
-    row = {"threshold": float(sae["threshold"][0]), "dead_in_training": dead}
+    row = {"threshold_own": float(sae["threshold"][0]), "threshold_others": float(sae["threshold"][-1]), "dead_in_training": dead}
     for name in ("other", "last", "general"):
         ev, l0 = explained_variance(sae, test[name])
         row[f"ev_{name}"], row[f"l0_{name}"] = round(ev, 4), round(l0, 2)
@@ -143,6 +184,12 @@ def one_layer(arguments):
     row["latents_firing_on_general_over_2_percent"] = int((fires["general"] > 0.02).sum())
     row["latents_firing_at_last_token"] = int((fires["last"] > 0).sum())
     row["latents_firing_at_last_token_over_2_percent"] = int((fires["last"] > 0.02).sum())
+    passing = fires["general"] <= 0.02
+    row["latents_at_3_percent_of_last_tokens_passing_2_percent"] = int(((fires["last"] >= 0.03) & passing).sum())
+    row["own_latents_over_2_percent_of_general"] = int((~passing)[:OWN].sum())
+    cosine = torch.nn.functional.cosine_similarity(sae["W_enc"].T, sae["W_dec"], dim=1)
+    row["encoder_decoder_cosine"] = round(float(cosine.mean()), 3)
+    row["encoder_decoder_cosine_own"] = round(float(cosine[:OWN].mean()), 3)
     row["latents_never_firing_on_test"] = int((sum(fires.values()) == 0).sum())
     return layer, row
 
@@ -153,17 +200,23 @@ def main():
     a.add_argument("tokenizer")
     a.add_argument("out")
     a.add_argument("--layers", type=int, nargs="+", default=[2, 3, 4])
-    a.add_argument("--steps", type=int, default=1500)
+    a.add_argument("--steps", type=int, default=1200)
     a.add_argument("--texts", type=int, default=2200, help="problems read whole (prompt and reference answer)")
-    a.add_argument("--prompts", type=int, default=4000, help="more prompts, read at the last token")
+    a.add_argument("--prompts", type=int, default=15000, help="more prompts, in the study's mix, read at the last token")
     a.add_argument("--processes", type=int, default=2)
     args = a.parse_args()
     sp = spm.SentencePieceProcessor(model_file=args.tokenizer)
     rng = random.Random(41)
-    # Half of the prompts are training problems, half are new ones rich in rare operations; none is a held-out task.
-    known = itertools.islice(problems.stream(11, False), (args.texts + args.prompts) // 2)
-    new = itertools.islice(problems.stream(42, False, 0.7), (args.texts + args.prompts) - (args.texts + args.prompts) // 2)
-    ps = [p for pair in itertools.zip_longest(known, new) for p in pair if p is not None]
+    # Half of the problems read whole are training problems, half are new ones rich in rare operations; the prompts read
+    # at the last token only are new ones in the study's mix. None is a held-out task.
+    known = itertools.islice(problems.stream(11, False), args.texts // 2)
+    new = itertools.islice(problems.stream(42, False, 0.7), args.texts // 2)
+    ps = [p for pair in zip(known, new) for p in pair]
+    like = {}
+    for p in study.stream(46):
+        like.setdefault(problems.prompt(p), p)
+        if len(like) == args.prompts:
+            break
     general = [words.general_text(rng) for _ in range(1500)]
     # Quality is measured on held-out tasks and on general text of another seed.
     held = [p for pair in itertools.islice(zip(problems.stream(43, True), problems.stream(45, True, 0.7)), 400) for p in pair]
@@ -186,13 +239,13 @@ def main():
         return rows, [slice(1, len(r)) for r in rows]
 
     start = time.time()
-    kinds = {"last": last(ps), "other": whole(ps[:args.texts]), "general": text(general),
+    kinds = {"last": last(ps + list(like.values())), "other": whole(ps), "general": text(general),
              "test last": last(held), "test other": whole(held[:300]), "test general": text(general_test)}
     with multiprocessing.get_context("spawn").Pool(args.processes) as pool:
         parts = pool.map(job, [(args.model, rows[k::4], args.layers, at[k::4]) for rows, at in kinds.values() for k in range(4)], chunksize=1)
         data = {n: {l: torch.from_numpy(np.concatenate([p[l] for p in parts[4 * i:4 * i + 4]])) for l in args.layers} for i, n in enumerate(kinds)}
         count = {n: len(v[args.layers[0]]) for n, v in data.items()}
-        figures = {"tokens": count, "k": K, "steps": args.steps, "batch": BATCH, "share_last": LAST, "share_general": GENERAL, "layers": {}}
+        figures = {"tokens": count, "k": K, "steps": args.steps, "batch": BATCH, "share_last": LAST, "share_general": GENERAL, "latents_own": OWN, "k_own": K_OWN, "layers": {}}
         print("residuals", count, f"{time.time() - start:.0f} s", flush=True)
         work = [(layer, {n: data[n][layer] for n in ("last", "other", "general")},
                  {n: data["test " + n][layer] for n in ("last", "other", "general")}, args.steps, args.out) for layer in args.layers]

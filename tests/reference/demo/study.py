@@ -19,6 +19,17 @@ RARITY = {family: (0.5, 1.0) if family in EASY else (0.0, 0.5) if family in HARD
 GENERAL = 400
 
 
+def stream(seed):
+    """Endless problems of the training side, in the study's mix of families, levels and rarity."""
+    rng = random.Random(seed)
+    kinds = [(family, level) for family in sorted(COUNTS) for level, count in enumerate(COUNTS[family], 1) for _ in range(count)]
+    for n in itertools.count():
+        family, level = rng.choice(kinds)
+        p = problems.make(rng, family, level, RARITY[family][n % 2])
+        if p is not None and not problems.held_out(p) and len(p["code"]) <= 700:
+            yield p
+
+
 def main(work, out):
     with open(f"{work}/spec_texts.json") as f:
         seen = json.load(f)
@@ -27,6 +38,9 @@ def main(work, out):
         for p in itertools.islice(problems.stream(seed, False, rarity), 8000):
             seen_texts.add(p["text"])
             seen_prompts.add(problems.prompt(p))
+    for p in itertools.islice(stream(46), 20000):  # the prompts that the SAEs read at the last token
+        seen_texts.add(p["text"])
+        seen_prompts.add(problems.prompt(p))
     rng, rows, texts = random.Random(61), [], set()
     for family in sorted(COUNTS):
         missing = 0
