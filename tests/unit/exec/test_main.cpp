@@ -1,2 +1,3 @@
+// Entry point of the tests of the room `exec`.
 #define BOOST_TEST_MODULE exec
 #include <boost/test/unit_test.hpp>
