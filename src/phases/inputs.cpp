@@ -6,6 +6,7 @@
 
 #include "pva/core/error.h"
 #include "pva/mpi/agree.h"
+#include "pva/phases/schemas.h"
 
 namespace pva::phases {
 
@@ -67,6 +68,31 @@ io::ResultReader open_input(Context& context, const std::string& role, const std
         context.log.info(role + ": " + path);
         return reader;
     });
+}
+
+Study open_study(Context& context, const std::string& problems, const std::string& model, const std::string& dataset, const std::string& splits) {
+    ProblemRange all = load_range(context, problems, {});
+    ModelInput model_input = find_model(context, model);
+    const nlohmann::ordered_json same_model = {
+        {"model_weights", model_input.hashes.weights}, {"model_config", model_input.hashes.config}, {"problems", all.set.sha256}};
+    io::ResultReader dataset_reader = open_input(context, "dataset", dataset, "phase1_0", "dataset", dataset_schema(), same_model, "pva_phase1");
+    io::ResultReader splits_reader =
+        open_input(context, "splits", splits, "phase1_1", "splits", splits_schema(), {{"problems", all.set.sha256}}, "pva_phase1_1");
+    return {std::move(all), std::move(model_input), std::move(dataset_reader), std::move(splits_reader), same_model};
+}
+
+nlohmann::ordered_json study_identity(const Context& context, const std::string& phase, const io::FileSchema& schema, const Study& study) {
+    return {{"phase", phase},
+            {"format_version", schema.version},
+            {"pva_version", context.provenance.build.version},
+            {"model", study.model.files.name},
+            {"model_config", study.model.hashes.config},
+            {"model_weights", study.model.hashes.weights},
+            {"problems", study.all.set.sha256},
+            {"start", study.dataset.identity().at("start")},
+            {"end", study.dataset.identity().at("end")},
+            {"dataset", study.dataset.content_sha256()},
+            {"splits", study.splits.content_sha256()}};
 }
 
 int thread_count(const Context& context, std::int64_t option) { return option > 0 ? static_cast<int>(option) : context.binding.threads; }

@@ -143,12 +143,12 @@ std::string figure(const nlohmann::ordered_json& value, int decimals) { return v
 Report run_phase2(Context& context, const Phase2Options& options) {
     const auto start_time = std::chrono::steady_clock::now();
     const mpi::Communicator& comm = context.comm;
-    const ProblemRange all = load_range(context, options.problems, {});
-    const ModelInput model_input = find_model(context, options.model);
     const tasks::SplitPart part = tasks::split_part_from_name(options.split);
-    const io::ResultReader dataset = open_input(context, "dataset", options.dataset, "phase1_0", "dataset", dataset_schema(),
-                                                {{"model_weights", model_input.hashes.weights}, {"model_config", model_input.hashes.config}, {"problems", all.set.sha256}}, "pva_phase1");
-    const io::ResultReader splits = open_input(context, "splits", options.splits, "phase1_1", "splits", splits_schema(), {{"problems", all.set.sha256}}, "pva_phase1_1");
+    const Study study = open_study(context, options.problems, options.model, options.dataset, options.splits);
+    const ProblemRange& all = study.all;
+    const ModelInput& model_input = study.model;
+    const io::ResultReader& dataset = study.dataset;
+    const io::ResultReader& splits = study.splits;
 
     // Rows of the part, in the order of their ids.
     const auto dataset_ids = dataset.read<std::int64_t>("task_id");
@@ -251,24 +251,14 @@ Report run_phase2(Context& context, const Phase2Options& options) {
     plan.segmented = true;
     plan.fresh = options.fresh;
     plan.provenance = context.provenance;
-    plan.identity = {{"phase", "2"},
-                     {"format_version", plan.schema->version},
-                     {"pva_version", context.provenance.build.version},
-                     {"model", model_input.files.name},
-                     {"model_config", model_input.hashes.config},
-                     {"model_weights", model_input.hashes.weights},
-                     {"problems", all.set.sha256},
-                     {"start", dataset.identity().at("start")},
-                     {"end", dataset.identity().at("end")},
-                     {"dataset", dataset.content_sha256()},
-                     {"splits", splits.content_sha256()},
-                     {"split", tasks::split_part_name(part)},
-                     {"site", dataset.identity().value("site", std::string())},
-                     {"position", dataset.identity().value("position", std::string())},
-                     {"saes", sae_hashes},
-                     {"general_text", general_hash},
-                     {"threads", threads},
-                     {"device", "cpu"}};
+    plan.identity = study_identity(context, "2", *plan.schema, study);
+    plan.identity.update({{"split", tasks::split_part_name(part)},
+                          {"site", dataset.identity().value("site", std::string())},
+                          {"position", dataset.identity().value("position", std::string())},
+                          {"saes", sae_hashes},
+                          {"general_text", general_hash},
+                          {"threads", threads},
+                          {"device", "cpu"}});
     add_result_options(context, plan.identity);
     if (options.dry_run) return dry_run_report(context, plan, "blocks");
 

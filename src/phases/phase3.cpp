@@ -72,12 +72,12 @@ double auroc_for(const std::vector<double>& scores, const std::vector<std::uint8
 Report run_phase3(Context& context, const Phase3Options& options) {
     const auto start_time = std::chrono::steady_clock::now();
     const mpi::Communicator& comm = context.comm;
-    const ProblemRange all = load_range(context, options.problems, {});
-    const ModelInput model_input = find_model(context, options.model);
-    const nlohmann::ordered_json same_model = {{"model_weights", model_input.hashes.weights}, {"model_config", model_input.hashes.config}, {"problems", all.set.sha256}};
-    const io::ResultReader dataset = open_input(context, "dataset", options.dataset, "phase1_0", "dataset", dataset_schema(), same_model, "pva_phase1");
-    const io::ResultReader splits = open_input(context, "splits", options.splits, "phase1_1", "splits", splits_schema(), {{"problems", all.set.sha256}}, "pva_phase1_1");
-    nlohmann::ordered_json same_study = same_model;
+    const Study study = open_study(context, options.problems, options.model, options.dataset, options.splits);
+    const ProblemRange& all = study.all;
+    const ModelInput& model_input = study.model;
+    const io::ResultReader& dataset = study.dataset;
+    const io::ResultReader& splits = study.splits;
+    nlohmann::ordered_json same_study = study.same_model;
     same_study["dataset"] = dataset.content_sha256();
     same_study["splits"] = splits.content_sha256();
     if (options.latents.empty()) same_study["split"] = "selection";
@@ -230,19 +230,9 @@ Report run_phase3(Context& context, const Phase3Options& options) {
     plan.n_units = n_detectors;
     plan.fresh = options.fresh;
     plan.provenance = context.provenance;
-    plan.identity = {{"phase", "3"},
-                     {"format_version", plan.schema->version},
-                     {"pva_version", context.provenance.build.version},
-                     {"model", model_input.files.name},
-                     {"model_config", model_input.hashes.config},
-                     {"model_weights", model_input.hashes.weights},
-                     {"problems", all.set.sha256},
-                     {"start", dataset.identity().at("start")},
-                     {"end", dataset.identity().at("end")},
-                     {"dataset", dataset.content_sha256()},
-                     {"splits", splits.content_sha256()},
-                     {"latents", latents.content_sha256()},
-                     {"saes", latents.identity().at("saes")}};
+    plan.identity = study_identity(context, "3", *plan.schema, study);
+    plan.identity["latents"] = latents.content_sha256();
+    plan.identity["saes"] = latents.identity().at("saes");
     add_result_options(context, plan.identity);
     if (options.dry_run) return dry_run_report(context, plan, "detectors");
 

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -47,6 +48,20 @@ ModelInput find_model(Context& context, const std::string& folder);
 /// `wanted`; says which one it took. A named file that does not agree is refused with the key that differs.
 io::ResultReader open_input(Context& context, const std::string& role, const std::string& named, const std::string& folder, const std::string& prefix,
                             const io::FileSchema& schema, const nlohmann::ordered_json& wanted, const std::string& written_by);
+
+/// What phases after the generation read: problems, model, and the results of phases 1 and 1.1 that belong to both.
+struct Study {
+    ProblemRange all;
+    ModelInput model;
+    io::ResultReader dataset;
+    io::ResultReader splits;
+    nlohmann::ordered_json same_model;  ///< identity keys that results of the same model and problems share
+};
+/// Collective. dataset, splits: files named on the command line, or empty for the newest that fit.
+Study open_study(Context& context, const std::string& problems, const std::string& model, const std::string& dataset, const std::string& splits);
+
+/// Identity of a phase that works on a study: phase, versions, model, problems, range, inputs.
+nlohmann::ordered_json study_identity(const Context& context, const std::string& phase, const io::FileSchema& schema, const Study& study);
 
 /// Number of threads: the option, or what the affinity mask gives when it is 0.
 int thread_count(const Context& context, std::int64_t option);
