@@ -1,0 +1,68 @@
+#!/usr/bin/env python3
+"""The configure step stops with one message that names the remedy: serial HDF5, missing MPI, libtorch of the old C++ ABI,
+no libtorch. Made with small fake libraries. Python's standard library only.
+
+configure_test.py --source DIR --cmake CMAKE --cxx COMPILER --cc COMPILER
+"""
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+
+parser = argparse.ArgumentParser()
+for name in ("source", "cmake", "cxx", "cc"):
+    parser.add_argument("--" + name, required=True)
+arguments = parser.parse_args()
+folder = tempfile.mkdtemp(prefix="pva_configure_")
+passed = failed = 0
+
+
+def make(path, text=""):
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with open(path, "w") as file:
+        file.write(text)
+    return path
+
+
+def library(path, source, *flags):
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    subprocess.run([arguments.cxx, "-shared", "-fPIC", "-o", path, make(path + ".cpp", source), *flags], check=True)
+
+
+def expect(title, words, *options):
+    global passed, failed
+    build = os.path.join(folder, title.replace(" ", "_"))
+    result = subprocess.run([arguments.cmake, "-S", arguments.source, "-B", build, "-DCMAKE_CXX_COMPILER=" + arguments.cxx,
+                             "-DCMAKE_C_COMPILER=" + arguments.cc, *options], capture_output=True, text=True)
+    text = " ".join(result.stderr.split())
+    problems = [word for word in words if word not in text]
+    if result.returncode == 0:
+        problems.append("(the step did not fail)")
+    if result.stderr.count("CMake Error") != 1:
+        problems.append(f"({result.stderr.count('CMake Error')} errors instead of one)")
+    if problems:
+        failed += 1
+        print(f"FAILED  {title}: {problems}\n{result.stderr[-1500:]}")
+    else:
+        passed += 1
+        print(f"ok      {title}")
+
+
+serial = os.path.join(folder, "serial")
+make(os.path.join(serial, "include", "hdf5.h"), "typedef long hid_t; typedef int herr_t;\n")
+library(os.path.join(serial, "lib", "libhdf5.so"), "extern \"C\" int H5Pcreate(int) { return 0; }\n")
+expect("serial HDF5", ["Found a serial HDF5", "libhdf5-openmpi-dev", "HDF5_ROOT"], "-DHDF5_ROOT=" + serial)
+expect("no HDF5 where HDF5_ROOT points", ["has no include/hdf5.h", "HDF5_ROOT"], "-DHDF5_ROOT=" + os.path.join(folder, "nothing"))
+expect("no MPI", ["No MPI found", "libopenmpi-dev", "MPI_HOME"], "-DCMAKE_DISABLE_FIND_PACKAGE_MPI=ON")
+old = os.path.join(folder, "old_torch")
+make(os.path.join(old, "include", "ATen", "ATen.h"))
+check_fail = "#include <string>\nnamespace c10 { namespace detail { void torchCheckFail(const char*, const char*, unsigned int, const std::string&) {} } }\n"
+library(os.path.join(old, "lib", "libc10.so"), check_fail, "-D_GLIBCXX_USE_CXX11_ABI=0")
+library(os.path.join(old, "lib", "libtorch_cpu.so"), "int unused;\n")
+expect("libtorch of the old ABI", ["new C++ ABI", "cxx11 ABI", "jobs/local/setup.sh"], "-DPVA_LIBTORCH=" + old)
+expect("no libtorch", ["libtorch not found", "jobs/local/setup.sh", "PVA_LIBTORCH"], "-DPVA_LIBTORCH=" + os.path.join(folder, "nothing"))
+shutil.rmtree(folder)
+print(f"{passed} passed, {failed} failed")
+sys.exit(1 if failed else 0)
