@@ -19,10 +19,11 @@ run() {
     echo "== $*"
     mpirun --oversubscribe --bind-to none -n 2 "$bin/$@"
 }
+# One thread a rank: the model is too small for more, and the results then are the same on any machine of this kind.
 run pva_phase0 --data "$data" --problems $demo/problems.jsonl
-run pva_phase1 --data "$data" --model $demo/model --problems $demo/problems.jsonl --max-new-tokens 128
+run pva_phase1 --data "$data" --model $demo/model --problems $demo/problems.jsonl --max-new-tokens 128 --threads 1
 run pva_phase1_1 --data "$data" --problems $demo/problems.jsonl
-run pva_phase2 --data "$data" --model $demo/model --problems $demo/problems.jsonl --sae $demo/saes --general-text $demo/general_text.jsonl
+run pva_phase2 --data "$data" --model $demo/model --problems $demo/problems.jsonl --sae $demo/saes --general-text $demo/general_text.jsonl --threads 1
 run pva_phase3 --data "$data" --model $demo/model --problems $demo/problems.jsonl --sae $demo/saes
 echo
 echo "The results are HDF5 files under $data/phase0, phase1_0, phase1_1, phase2, phase3 (open them with h5py; docs/formats says what is in them)."
