@@ -70,6 +70,12 @@ io::ResultReader open_input(Context& context, const std::string& role, const std
     });
 }
 
+void check_tokenizer(const text::Tokenizer& tokenizer, std::int64_t vocabulary, const ModelInput& model) {
+    if (static_cast<std::int64_t>(tokenizer.vocab_size()) <= vocabulary) return;
+    throw InputError(model.files.tokenizer + ": has " + std::to_string(tokenizer.vocab_size()) + " pieces, but " + model.files.config + " says vocab_size " +
+                     std::to_string(vocabulary) + "; put the tokenizer of this model into its folder");
+}
+
 Study open_study(Context& context, const std::string& problems, const std::string& model, const std::string& dataset, const std::string& splits) {
     ProblemRange all = load_range(context, problems, {});
     ModelInput model_input = find_model(context, model);

@@ -207,6 +207,7 @@ Report run_phase1(Context& context, const Phase1Options& options) {
 
     model::set_threads(threads);
     const model::Gemma2 model = mpi::agreed(comm, [&] { return model::load_model(model_input.files); });
+    mpi::agreed(comm, [&] { check_tokenizer(tokenizer, model.config().vocab_size, model_input); });
     for (const std::string& warning : model.config().warnings) {
         if (context.first_rank()) context.log.warning(model_input.files.config + ": " + warning);
     }

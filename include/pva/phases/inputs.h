@@ -12,6 +12,7 @@
 #include "pva/model/load.h"
 #include "pva/phases/context.h"
 #include "pva/tasks/problems.h"
+#include "pva/text/tokenizer.h"
 
 namespace pva::phases {
 
@@ -48,6 +49,9 @@ ModelInput find_model(Context& context, const std::string& folder);
 /// `wanted`; says which one it took. A named file that does not agree is refused with the key that differs.
 io::ResultReader open_input(Context& context, const std::string& role, const std::string& named, const std::string& folder, const std::string& prefix,
                             const io::FileSchema& schema, const nlohmann::ordered_json& wanted, const std::string& written_by);
+
+/// Errors: InputError when the tokenizer has more pieces than the model has embeddings: they do not belong together.
+void check_tokenizer(const text::Tokenizer& tokenizer, std::int64_t vocabulary, const ModelInput& model);
 
 /// What phases after the generation read: problems, model, and the results of phases 1 and 1.1 that belong to both.
 struct Study {
