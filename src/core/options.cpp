@@ -11,6 +11,7 @@
 #include <sstream>
 
 #include "pva/core/error.h"
+#include "pva/core/join.h"
 
 namespace po = boost::program_options;
 
@@ -75,12 +76,6 @@ double parse_number(const std::string& name, const std::string& text) {
         throw UsageError("--" + name + " takes a number, not '" + text + "'");
     }
     return value;
-}
-
-std::string joined(const std::vector<std::string>& words, const std::string& separator) {
-    std::string text;
-    for (const std::string& word : words) text += (text.empty() ? "" : separator) + word;
-    return text;
 }
 
 }  // namespace
@@ -273,7 +268,7 @@ ParsedAs OptionSet::parse(int argc, const char* const* argv) {
         }
         if (!definition->words.empty() &&
             std::find(definition->words.begin(), definition->words.end(), value.get<std::string>()) == definition->words.end()) {
-            throw UsageError("--" + definition->name + " is one of " + joined(definition->words, ", ") + ", not '" +
+            throw UsageError("--" + definition->name + " is one of " + join(definition->words, ", ") + ", not '" +
                              value.get<std::string>() + "'");
         }
     }
@@ -314,7 +309,7 @@ std::string OptionSet::help() const {
     };
     for (const auto& definition : definitions_) {
         std::string text = definition->help;
-        if (!definition->words.empty()) text += " (" + joined(definition->words, ", ") + ")";
+        if (!definition->words.empty()) text += " (" + join(definition->words, ", ") + ")";
         if (!definition->is_flag) {
             const nlohmann::ordered_json value = definition->get();
             if (definition->is_required) {

@@ -19,6 +19,7 @@
 
 #include "pva/core/checksum.h"
 #include "pva/core/error.h"
+#include "pva/core/join.h"
 #include "pva/core/sha256.h"
 #include "pva/io/naming.h"
 #include "pva/io/reader.h"
@@ -232,9 +233,7 @@ void create_file(const std::string& path, const RunPlan& plan, const Sizes& size
             const auto make = [&](const DatasetSpec& spec) {
                 const bool zeroed = spec.name == "done" || spec.name == "complete" || spec.filled == Filled::at_end;
                 h5::Dataset dataset = h5::create_dataset(file, spec.name, spec.element, text_width_of(spec, all), shape_of(spec, all), zeroed);
-                std::string dims;
-                for (const std::string& dimension : spec.dims) dims += (dims.empty() ? "" : ", ") + dimension;
-                h5::write_attribute(file, spec.name, "dimensions", dims);
+                h5::write_attribute(file, spec.name, "dimensions", join(spec.dims, ", "));
                 h5::write_attribute(file, spec.name, "unit", spec.unit);
                 h5::write_attribute(file, spec.name, "meaning", spec.meaning);
                 const auto content = at_creation.find(spec.name);
@@ -317,9 +316,8 @@ void refuse_conflicts(const RunPlan& plan) {
         const std::string lock = (entry.path().parent_path() / name.substr(0, name.size() - std::strlen(".h5.part"))).string() + ".lock";
         if (is_locked_by_other(lock)) continue;  // alive: two runs with different settings may stand side by side
         if (!find_complete(plan, identity_hash(there)).empty()) continue;  // that run has its result; this is what a kill or --fresh left
-        std::string keys;
-        for (const std::string& difference : differences(there, plan.identity)) keys += (keys.empty() ? "" : "; ") + difference;
-        throw InputError(entry.path().string() + " is an unfinished run of the same phase, model and range with other settings (" + keys +
+        throw InputError(entry.path().string() + " is an unfinished run of the same phase, model and range with other settings (" +
+                         join(differences(there, plan.identity), "; ") +
                          "). Give the settings it has to go on with it, or --fresh to start this one beside it");
     }
 }
@@ -407,6 +405,8 @@ struct ResultFile::State {
                 }
                 if (claim != 0 && found == 0) ++torn;
                 done[static_cast<std::size_t>(unit)] = found;
+                // The marks on disk say what is true, so that a later look at them alone (all_units_done) is enough.
+                if (found != claim) h5::write_rows(dataset("done"), unit, 1, std::as_bytes(std::span(&found, 1)));
             }
         });
         const auto mine = std::as_bytes(std::span(done).subspan(static_cast<std::size_t>(block.first), static_cast<std::size_t>(block.last - block.first)));
@@ -466,9 +466,7 @@ OpenedResult open_result_file(const mpi::Communicator& comm, Log& log, const Run
             const h5::File file = h5::open_readonly(part_path);
             const auto there = nlohmann::ordered_json::parse(h5::read_text_attribute(file, "/", "identity").value_or("{}"));
             if (there != plan.identity) {
-                std::string keys;
-                for (const std::string& difference : differences(there, plan.identity)) keys += (keys.empty() ? "" : "; ") + difference;
-                throw InputError(part_path + " belongs to a run with other settings (" + keys + "); --fresh starts over");
+                throw InputError(part_path + " belongs to a run with other settings (" + join(differences(there, plan.identity), "; ") + "); --fresh starts over");
             }
             return "adopt";
         }
@@ -479,7 +477,11 @@ OpenedResult open_result_file(const mpi::Communicator& comm, Log& log, const Run
         create_file(part_path, plan, plan.sizes, plan.segmented, at_creation);
         return "new";
     });
-    if (decision.starts_with("complete:")) return {decision.substr(std::strlen("complete:")), nullptr};
+    if (decision.starts_with("complete:")) {
+        const std::string complete = decision.substr(std::strlen("complete:"));
+        if (comm.rank() == 0) log.info("nothing to do: " + complete + " is complete (--fresh makes it again)");
+        return {complete, nullptr};
+    }
 
     auto state = std::make_unique<ResultFile::State>();
     state->comm = &comm;

@@ -4,6 +4,7 @@
 #include <array>
 
 #include "pva/core/error.h"
+#include "pva/core/join.h"
 
 namespace pva::tasks {
 namespace {
@@ -90,12 +91,10 @@ std::vector<std::string> prompt_template_names() {
 }
 
 PromptTemplate prompt_template_from_name(std::string_view name) {
-    std::string known;
     for (const PromptTemplate candidate : {PromptTemplate::solution, PromptTemplate::your_code}) {
         if (prompt_template_name(candidate) == name) return candidate;
-        known += (known.empty() ? "" : ", ") + prompt_template_name(candidate);
     }
-    throw UsageError("no prompt template is called '" + std::string(name) + "'. Known: " + known);
+    throw UsageError("no prompt template is called '" + std::string(name) + "'. Known: " + join(prompt_template_names(), ", "));
 }
 
 }  // namespace pva::tasks

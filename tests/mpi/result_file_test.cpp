@@ -252,7 +252,28 @@ BOOST_AUTO_TEST_CASE(ragged_units_go_through_segments) {
         }
         return std::string();
     });
+    // And a record whose mark in `done` was never written, because the kill came between the two.
+    const std::string part = plan.folder + "/ragged_" + io::identity_hash(plan.identity) + ".h5.part";
+    const auto mark = [&](std::uint64_t* value, bool write) {
+        io::h5::File file = io::h5::open_parallel(part, test_world());
+        io::h5::Dataset done = io::h5::open_dataset(file, "done");
+        if (write && test_world().rank() == 0) io::h5::write_rows(done, 1, 1, std::as_bytes(std::span(value, 1)));
+        if (!write) io::h5::read_rows(done, 1, 1, std::as_writable_bytes(std::span(value, 1)));
+        done.handle.close("done");
+        file.handle.close(part);
+        test_world().barrier();
+    };
+    std::uint64_t value = 0;
     test_world().barrier();
+    mark(&value, true);
+    {
+        io::OpenedResult again = io::open_result_file(test_world(), quiet(), plan, {});
+        BOOST_TEST(again.file->n_adopted() == 6);
+        again.file->leave_unfinished();
+    }
+    // Taking it up has put the mark right on disk, too.
+    mark(&value, false);
+    BOOST_TEST(value != 0u);
     io::OpenedResult opened = io::open_result_file(test_world(), quiet(), plan, {});
     BOOST_TEST(opened.file->n_adopted() == 6);
     for (const std::int64_t unit : own_units(n)) {

@@ -1,4 +1,5 @@
 // Provenance as JSON, version line, error types and exit codes.
+#include "pva/core/join.h"
 #include "pva/core/provenance.h"
 
 #include <boost/test/unit_test.hpp>
@@ -10,6 +11,13 @@
 using namespace pva;
 
 BOOST_AUTO_TEST_SUITE(provenance)
+
+BOOST_AUTO_TEST_CASE(joining) {
+    BOOST_TEST(pva::join({}, ", ").empty());
+    BOOST_TEST(pva::join({"a"}, ", ") == "a");
+    // An empty first text is a text all the same.
+    BOOST_TEST(pva::join({"", "b", "c"}, "; ") == "; b; c");
+}
 
 BOOST_AUTO_TEST_CASE(as_json) {
     Provenance made;
