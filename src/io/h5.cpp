@@ -339,6 +339,24 @@ void read_rows(const Dataset& dataset, std::int64_t first_row, std::int64_t coun
     });
 }
 
+void read_row_part(const Dataset& dataset, std::int64_t row, std::int64_t second, std::span<std::byte> bytes) {
+    const std::string where = dataset.file_path + " dataset " + dataset.name + " row " + std::to_string(row) + ", " + std::to_string(second);
+    if (dataset.shape.size() < 2 || row < 0 || row >= dataset.shape[0] || second < 0 || second >= dataset.shape[1] ||
+        bytes.size() * static_cast<std::size_t>(dataset.shape[1]) != dataset.row_bytes()) {
+        throw InternalError(where + ": there is no such part of " + std::to_string(bytes.size()) + " bytes");
+    }
+    std::vector<hsize_t> start(dataset.shape.size(), 0);
+    std::vector<hsize_t> extent(dataset.shape.begin(), dataset.shape.end());
+    start[0] = static_cast<hsize_t>(row);
+    start[1] = static_cast<hsize_t>(second);
+    extent[0] = extent[1] = 1;
+    const Handle type = type_of(dataset.element, dataset.text_width, false);
+    const Handle in_file(Kind::space, PVA_H5(H5Dget_space(dataset.handle.id()), where));
+    PVA_H5(H5Sselect_hyperslab(in_file.id(), H5S_SELECT_SET, start.data(), nullptr, extent.data(), nullptr), where);
+    const Handle in_memory(Kind::space, PVA_H5(H5Screate_simple(static_cast<int>(extent.size()), extent.data(), nullptr), where));
+    PVA_H5(H5Dread(dataset.handle.id(), type.id(), in_memory.id(), in_file.id(), H5P_DEFAULT, bytes.data()), where);
+}
+
 namespace {
 
 Handle open_object(const File& file, const std::string& object) {

@@ -99,6 +99,17 @@ PVA_INSTANTIATE(float)
 PVA_INSTANTIATE(double)
 #undef PVA_INSTANTIATE
 
+std::vector<float> ResultReader::read_row_parts(const std::string& dataset, std::span<const std::int64_t> rows, std::int64_t second) const {
+    const h5::Dataset set = open_checked(dataset, h5::Element::f32);
+    if (set.shape.size() < 2) throw InputError(path_ + " dataset " + dataset + ": has one dimension, at least two were expected");
+    const std::size_t width = set.row_bytes() / sizeof(float) / static_cast<std::size_t>(set.shape[1]);
+    std::vector<float> values(rows.size() * width);
+    for (std::size_t i = 0; i < rows.size(); ++i) {
+        h5::read_row_part(set, rows[i], second, std::as_writable_bytes(std::span(values).subspan(i * width, width)));
+    }
+    return values;
+}
+
 std::vector<std::string> ResultReader::read_texts(const std::string& dataset) const {
     const h5::Dataset set = open_checked(dataset, h5::Element::text);
     std::vector<std::byte> bytes(static_cast<std::size_t>(set.rows()) * set.row_bytes());

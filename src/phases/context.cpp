@@ -2,7 +2,6 @@
 #include "pva/phases/context.h"
 
 #include <algorithm>
-#include <chrono>
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
@@ -82,7 +81,6 @@ int run_executable(int argc, char** argv, OptionSet& set, const CommonOptions& c
     }
 
     return mpi::run(set.program(), [&](const mpi::Communicator& comm) {
-        const auto start = std::chrono::steady_clock::now();
         Log log(comm.rank(), log_level_from_name(common.log_level));
         // No phase uses a GPU yet, so sharing one is no fault.
         Context context{comm, log, common, {}, set.identity_values(), mpi::bind_devices(comm, true), supervisor ? &*supervisor : nullptr};
@@ -102,7 +100,7 @@ int run_executable(int argc, char** argv, OptionSet& set, const CommonOptions& c
         print_banner(context, set);
         const Report report = body(context);
         for (const std::string& line : report.lines) log.info(line);
-        const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+        const double seconds = context.seconds();
         if (!report.result_path.empty()) log.info("wrote " + report.result_path);
         log.info(set.program() + " done in " + duration_text(seconds));
         if (!common.json.empty()) {

@@ -3,10 +3,12 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <sstream>
 
 #include "pva/core/error.h"
 #include "pva/mpi/agree.h"
 #include "pva/phases/schemas.h"
+#include "pva/sae/discover.h"
 
 namespace pva::phases {
 
@@ -87,6 +89,54 @@ Study open_study(Context& context, const std::string& problems, const std::strin
     return {std::move(all), std::move(model_input), std::move(dataset_reader), std::move(splits_reader), same_model};
 }
 
+StudyRows study_rows(const Study& study) {
+    const auto dataset_ids = study.dataset.read<std::int64_t>("task_id");
+    const auto dataset_passed = study.dataset.read<std::uint8_t>("passed");
+    const auto split_ids = study.splits.read<std::int64_t>("task_id");
+    const auto split_parts = study.splits.read<std::uint8_t>("part");
+    const auto split_complexity = study.splits.read<std::int32_t>("complexity");
+    StudyRows rows;
+    for (std::size_t i = 0; i < split_ids.size(); ++i) {
+        const auto found = std::lower_bound(dataset_ids.begin(), dataset_ids.end(), split_ids[i]);
+        if (found == dataset_ids.end() || *found != split_ids[i]) continue;
+        rows.ids.push_back(split_ids[i]);
+        rows.dataset_rows.push_back(found - dataset_ids.begin());
+        rows.passed.push_back(dataset_passed[static_cast<std::size_t>(rows.dataset_rows.back())]);
+        rows.part.push_back(split_parts[i]);
+        rows.complexity.push_back(split_complexity[i]);
+    }
+    return rows;
+}
+
+void require_two_classes(const Study& study, const StudyRows& rows, tasks::SplitPart part) {
+    const std::vector<std::uint8_t> labels = rows.of_part(rows.passed, part);
+    const auto right = std::count(labels.begin(), labels.end(), std::uint8_t{1});
+    const auto wrong = static_cast<std::int64_t>(labels.size()) - right;
+    if (right >= 2 && wrong >= 2) return;
+    throw InputError("the part " + tasks::split_part_name(part) + " of " + study.dataset.path() + " has " + std::to_string(right) + " right and " + std::to_string(wrong) +
+                     " wrong programs; at least two of each are needed to compare them. Take more or other problems, or another model");
+}
+
+std::vector<LayerSae> find_layer_saes(const std::string& option) {
+    std::vector<LayerSae> saes;
+    if (option.find(".npz") != std::string::npos) {
+        std::istringstream list(option);
+        std::string path;
+        while (std::getline(list, path, ',')) {
+            if (!path.empty()) saes.push_back({static_cast<std::int32_t>(sae::layer_of_path(path)), path});
+        }
+        std::sort(saes.begin(), saes.end(), [](const LayerSae& a, const LayerSae& b) { return a.layer < b.layer; });
+        for (std::size_t i = 1; i < saes.size(); ++i) {
+            if (saes[i].layer == saes[i - 1].layer) {
+                throw InputError("--sae names two SAEs for layer " + std::to_string(saes[i].layer) + ": " + saes[i - 1].path + " and " + saes[i].path + "; name one a layer");
+            }
+        }
+    } else {
+        for (const sae::SaeFile& file : sae::find_saes(option)) saes.push_back({static_cast<std::int32_t>(file.layer), file.path});
+    }
+    return saes;
+}
+
 nlohmann::ordered_json study_identity(const Context& context, const std::string& phase, const io::FileSchema& schema, const Study& study) {
     return {{"phase", phase},
             {"format_version", schema.version},
@@ -103,13 +153,13 @@ nlohmann::ordered_json study_identity(const Context& context, const std::string&
 
 int thread_count(const Context& context, std::int64_t option) { return option > 0 ? static_cast<int>(option) : context.binding.threads; }
 
-nlohmann::ordered_json measured_run(const Context& context, double seconds) {
+nlohmann::ordered_json measured_run(const Context& context) {
     nlohmann::ordered_json json;
     json["finished"] = timestamp_now();
     json["host"] = host_name();
     json["ranks"] = context.comm.size();
     json["threads_per_rank"] = context.binding.threads;
-    json["seconds"] = seconds;
+    json["seconds"] = context.seconds();
     json["provenance"] = to_json(context.provenance);
     if (context.python != nullptr) {
         json["python"] = context.python->interpreter_version();
@@ -129,7 +179,7 @@ Report dry_run_report(Context& context, const io::RunPlan& plan, const std::stri
     report.summary = {{"dry_run", true}, {"units", plan.n_units}, {"identity_hash", io::identity_hash(plan.identity)}, {"identity", plan.identity}};
     report.lines = {"dry run: all inputs are usable; " + std::to_string(plan.n_units) + " " + unit_name + " would be worked through by " +
                     std::to_string(context.comm.size()) + (context.comm.size() == 1 ? " rank" : " ranks") + " into " + plan.folder + "/" + plan.prefix + "_" +
-                    plan.model + "_" + plan.range + "_*.h5. Nothing was written"};
+                    plan.model + "_" + plan.range + "_*.h5. No result was written"};
     return report;
 }
 

@@ -1,7 +1,6 @@
 // Phase 0: cyclomatic complexity of the reference solutions. File: docs/formats/difficulty.md.
 #include "pva/phases/phase0.h"
 
-#include <chrono>
 #include <map>
 
 #include "pva/core/error.h"
@@ -39,7 +38,6 @@ nlohmann::ordered_json summarize(const std::vector<std::int64_t>& counts_by_comp
 }  // namespace
 
 Report run_phase0(Context& context, const Phase0Options& options) {
-    const auto start = std::chrono::steady_clock::now();
     const ProblemRange range = load_range(context, options.problems, options.range);
     const auto problems = range.problems();
     const auto n = static_cast<std::int64_t>(problems.size());
@@ -112,10 +110,7 @@ Report run_phase0(Context& context, const Phase0Options& options) {
         std::vector<std::int32_t> complexities(static_cast<std::size_t>(n));
         mpi::agreed(context.comm, [&] { opened.file->read_rows("complexity", 0, n, std::as_writable_bytes(std::span(complexities))); });
         const Report report = report_of(complexities);
-        const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-        path = opened.file->publish({}, report.summary, measured_run(context, seconds));
-    } else {
-        context.log.info("nothing to do: " + path + " is complete (--fresh makes it again)");
+        path = opened.file->publish({}, report.summary, measured_run(context));
     }
     const io::ResultReader reader = mpi::agreed(context.comm, [&] { return io::ResultReader::open(path, difficulty_schema()); });
     Report report = report_of(reader.read<std::int32_t>("complexity"));

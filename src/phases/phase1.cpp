@@ -30,7 +30,7 @@ void register_options(OptionSet& set, Phase1Options& options) {
     set.add("batch-size", options.batch_size, "N", "problems generated together; belongs to the identity of a run").at_least(1).changes_results();
     set.add("threads", options.threads, "N", "threads a rank; belongs to the identity of a run (0: by the affinity mask)").at_least(0);
     set.add_flag("fresh", options.fresh, "start over even if there is a finished or unfinished file");
-    set.add_flag("dry-run", options.dry_run, "check all inputs, say what would be done, write nothing");
+    set.add_flag("dry-run", options.dry_run, "check all inputs, say what would be done, write no result");
     register_options(set, options.python);
 }
 
@@ -142,7 +142,6 @@ Report report_of(const io::ResultReader& reader) {
 }  // namespace
 
 Report run_phase1(Context& context, const Phase1Options& options) {
-    const auto start = std::chrono::steady_clock::now();
     const mpi::Communicator& comm = context.comm;
     const ProblemRange range = load_range(context, options.problems, options.range);
     const auto problems = range.problems();
@@ -265,7 +264,6 @@ Report run_phase1(Context& context, const Phase1Options& options) {
                                                     {"prompt_tokens", io::to_bytes(prompt_lengths)},
                                                     {"layer", io::to_bytes(layers)}});
     if (!opened.file) {
-        context.log.info("nothing to do: " + opened.complete_path + " is complete (--fresh makes it again)");
         return report_of(mpi::agreed(comm, [&] { return io::ResultReader::open(opened.complete_path, dataset_schema()); }));
     }
     io::ResultFile& file = *opened.file;
@@ -310,7 +308,7 @@ Report run_phase1(Context& context, const Phase1Options& options) {
     });
 
     file.flush();
-    nlohmann::ordered_json measured = measured_run(context, std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
+    nlohmann::ordered_json measured = measured_run(context);
     const auto milli = [&](double value) { return static_cast<double>(comm.all_sum(static_cast<std::int64_t>(value * 1000))) / 1000; };
     measured["tokens_generated_by_this_run"] = comm.all_sum(tokens_made);
     measured["rank_seconds_generating"] = milli(generation_seconds);

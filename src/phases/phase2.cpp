@@ -2,11 +2,9 @@
 #include "pva/phases/phase2.h"
 
 #include <algorithm>
-#include <chrono>
 #include <cstring>
 #include <fstream>
 #include <nlohmann/json.hpp>
-#include <sstream>
 
 #include "pva/analysis/selection.h"
 #include "pva/capture/capture.h"
@@ -18,7 +16,6 @@
 #include "pva/mpi/share.h"
 #include "pva/phases/schemas.h"
 #include "pva/phases/work.h"
-#include "pva/sae/discover.h"
 #include "pva/sae/encode.h"
 #include "pva/sae/gemma_scope.h"
 #include "pva/sae/quality.h"
@@ -43,27 +40,7 @@ void register_options(OptionSet& set, Phase2Options& options) {
     set.add("min-rows", options.min_rows, "N", "latents firing on fewer rows of the part are dropped").at_least(0).changes_results();
     set.add("threads", options.threads, "N", "threads a rank; belongs to the identity of a run (0: by the affinity mask)").at_least(0);
     set.add_flag("fresh", options.fresh, "start over even if there is a finished or unfinished file");
-    set.add_flag("dry-run", options.dry_run, "check all inputs, say what would be done, write nothing");
-}
-
-std::vector<LayerSae> find_layer_saes(const std::string& option) {
-    std::vector<LayerSae> saes;
-    if (option.find(".npz") != std::string::npos) {
-        std::istringstream list(option);
-        std::string path;
-        while (std::getline(list, path, ',')) {
-            if (!path.empty()) saes.push_back({static_cast<std::int32_t>(sae::layer_of_path(path)), path});
-        }
-        std::sort(saes.begin(), saes.end(), [](const LayerSae& a, const LayerSae& b) { return a.layer < b.layer; });
-        for (std::size_t i = 1; i < saes.size(); ++i) {
-            if (saes[i].layer == saes[i - 1].layer) {
-                throw InputError("--sae names two SAEs for layer " + std::to_string(saes[i].layer) + ": " + saes[i - 1].path + " and " + saes[i].path + "; name one a layer");
-            }
-        }
-    } else {
-        for (const sae::SaeFile& file : sae::find_saes(option)) saes.push_back({static_cast<std::int32_t>(file.layer), file.path});
-    }
-    return saes;
+    set.add_flag("dry-run", options.dry_run, "check all inputs, say what would be done, write no result");
 }
 
 namespace {
@@ -141,7 +118,6 @@ std::string figure(const nlohmann::ordered_json& value, int decimals) { return v
 }  // namespace
 
 Report run_phase2(Context& context, const Phase2Options& options) {
-    const auto start_time = std::chrono::steady_clock::now();
     const mpi::Communicator& comm = context.comm;
     const tasks::SplitPart part = tasks::split_part_from_name(options.split);
     const Study study = open_study(context, options.problems, options.model, options.dataset, options.splits);
@@ -151,37 +127,23 @@ Report run_phase2(Context& context, const Phase2Options& options) {
     const io::ResultReader& splits = study.splits;
 
     // Rows of the part, in the order of their ids.
-    const auto dataset_ids = dataset.read<std::int64_t>("task_id");
-    const auto dataset_passed = dataset.read<std::uint8_t>("passed");
     const auto dataset_layers = dataset.read<std::int32_t>("layer");
     const std::int64_t d_model = dataset.shape("residual/resid_post").at(2);
     std::vector<std::int64_t> ids;
     std::vector<std::int64_t> rows;
     std::vector<std::uint8_t> passed;
     mpi::agreed(comm, [&] {
-        const auto split_ids = splits.read<std::int64_t>("task_id");
-        const auto split_parts = splits.read<std::uint8_t>("part");
-        std::vector<std::int64_t> wanted;
-        for (std::size_t i = 0; i < split_ids.size(); ++i) {
-            if (split_parts[i] == static_cast<std::uint8_t>(part)) wanted.push_back(split_ids[i]);
-        }
+        const StudyRows all_rows = study_rows(study);
+        ids = all_rows.of_part(all_rows.ids, part);
+        rows = all_rows.of_part(all_rows.dataset_rows, part);
+        passed = all_rows.of_part(all_rows.passed, part);
         // A dataset of part of the problems is used as far as it goes, and that is said.
-        for (const std::int64_t id : wanted) {
-            const auto found = std::lower_bound(dataset_ids.begin(), dataset_ids.end(), id);
-            if (found == dataset_ids.end() || *found != id) continue;
-            ids.push_back(id);
-            rows.push_back(found - dataset_ids.begin());
-            passed.push_back(dataset_passed[static_cast<std::size_t>(rows.back())]);
+        const auto split_parts = splits.read<std::uint8_t>("part");
+        const auto wanted = static_cast<std::size_t>(std::count(split_parts.begin(), split_parts.end(), static_cast<std::uint8_t>(part)));
+        if (ids.size() < wanted && context.first_rank()) {
+            context.log.warning("the dataset holds " + std::to_string(ids.size()) + " of the " + std::to_string(wanted) + " problems of the part " + tasks::split_part_name(part));
         }
-        if (ids.size() < wanted.size() && context.first_rank()) {
-            context.log.warning("the dataset holds " + std::to_string(ids.size()) + " of the " + std::to_string(wanted.size()) + " problems of the part " + tasks::split_part_name(part));
-        }
-        const auto right = std::count(passed.begin(), passed.end(), std::uint8_t{1});
-        const auto wrong = static_cast<std::int64_t>(passed.size()) - right;
-        if (right < 2 || wrong < 2) {
-            throw InputError("the part " + tasks::split_part_name(part) + " of " + dataset.path() + " has " + std::to_string(right) + " right and " + std::to_string(wrong) +
-                             " wrong programs; at least two of each are needed to compare them. Take more or other problems, or another model");
-        }
+        require_two_classes(study, all_rows, part);
     });
     const auto n = static_cast<std::int64_t>(ids.size());
 
@@ -289,20 +251,13 @@ Report run_phase2(Context& context, const Phase2Options& options) {
     const io::Columns at_creation = {{"task_id", io::to_bytes(ids)}, {"passed", io::to_bytes(passed)}, {"layer", io::to_bytes(layers)}};
     io::OpenedResult opened = io::open_result_file(comm, context.log, plan, {});
     if (!opened.file) {
-        context.log.info("nothing to do: " + opened.complete_path + " is complete (--fresh makes it again)");
         return report_from(mpi::agreed(comm, [&] { return io::ResultReader::open(opened.complete_path, latents_schema()); }));
     }
 
     // A block of residual rows of one layer, in the order of the ids.
     const auto residual_rows = [&](std::int64_t layer_index, std::int64_t first, std::int64_t count) {
-        std::vector<float> result(static_cast<std::size_t>(count * d_model));
-        const auto all_layers = static_cast<std::int64_t>(dataset_layers.size());
-        for (std::int64_t i = 0; i < count; ++i) {
-            const std::vector<float> row = dataset.read_rows<float>("residual/resid_post", rows[static_cast<std::size_t>(first + i)], 1);
-            if (static_cast<std::int64_t>(row.size()) != all_layers * d_model) throw InputError(dataset.path() + ": a residual row has an unexpected size");
-            std::copy_n(row.begin() + residual_layer[static_cast<std::size_t>(layer_index)] * d_model, d_model, result.begin() + i * d_model);
-        }
-        return result;
+        return dataset.read_row_parts("residual/resid_post", std::span(rows).subspan(static_cast<std::size_t>(first), static_cast<std::size_t>(count)),
+                                      residual_layer[static_cast<std::size_t>(layer_index)]);
     };
 
     std::vector<WorkBlock> blocks = cut_into_blocks(0, plan.n_units, 1);
@@ -545,7 +500,7 @@ Report run_phase2(Context& context, const Phase2Options& options) {
                           " kept. These AUROCs are of the problems the latents were chosen on: the best of many is lucky. pva_phase3 measures them on others";
         return std::string();
     });
-    const std::string path = layout->publish(at_end, summary, measured_run(context, std::chrono::duration<double>(std::chrono::steady_clock::now() - start_time).count()));
+    const std::string path = layout->publish(at_end, summary, measured_run(context));
     return report_from(mpi::agreed(comm, [&] { return io::ResultReader::open(path, latents_schema()); }));
 }
 

@@ -121,7 +121,7 @@ const io::FileSchema& validation_schema() {
                 {"positive_class", Element::u8, {"detector"}, Filled::at_creation, "1", "0: predicts right programs, 1: predicts wrong ones", ""},
                 {"layer", Element::i32, {"detector"}, Filled::at_creation, "1", "layer of the latent, -1 for a baseline", ""},
                 {"latent", Element::i32, {"detector"}, Filled::at_creation, "1", "index of the latent, -1 for a baseline", ""},
-                {"selection_auroc", Element::f64, {"detector"}, Filled::at_creation, "1", "AUROC for its class on the selection part, where it was chosen; optimistic", ""},
+                {"selection_auroc", Element::f64, {"detector"}, Filled::per_unit, "1", "AUROC for its class on the selection part, where it was chosen; optimistic", ""},
                 {"score", Element::f64, {"detector", "row"}, Filled::per_unit, "1", "the score of each row", ""},
                 {"sign", Element::i32, {"detector"}, Filled::per_unit, "1", "-1 when a low score speaks for the positive class (decided on the selection part)", ""},
             }};

@@ -11,6 +11,7 @@
 
 #include "pva/core/error.h"
 #include "pva/core/sha256.h"
+#include "pva/text/utf8.h"
 
 namespace pva::tasks {
 namespace {
@@ -18,42 +19,6 @@ namespace {
 using Json = nlohmann::json;
 
 constexpr std::string_view byte_order_mark = "\xEF\xBB\xBF";
-
-/// Offset of the first byte that is not part of well-formed UTF-8 (RFC 3629), or nothing.
-std::optional<std::size_t> first_invalid_utf8(std::string_view text) {
-    std::size_t i = 0;
-    while (i < text.size()) {
-        const auto lead = static_cast<unsigned char>(text[i]);
-        if (lead < 0x80) {
-            ++i;
-            continue;
-        }
-        std::size_t more = 0;
-        unsigned char lowest = 0x80, highest = 0xBF;  // bounds of the second byte
-        if (lead >= 0xC2 && lead <= 0xDF) {
-            more = 1;
-        } else if (lead >= 0xE0 && lead <= 0xEF) {
-            more = 2;
-            if (lead == 0xE0) lowest = 0xA0;
-            if (lead == 0xED) highest = 0x9F;
-        } else if (lead >= 0xF0 && lead <= 0xF4) {
-            more = 3;
-            if (lead == 0xF0) lowest = 0x90;
-            if (lead == 0xF4) highest = 0x8F;
-        } else {
-            return i;
-        }
-        for (std::size_t k = 1; k <= more; ++k) {
-            if (i + k >= text.size()) return i;
-            const auto byte = static_cast<unsigned char>(text[i + k]);
-            if (byte < lowest || byte > highest) return i;
-            lowest = 0x80;
-            highest = 0xBF;
-        }
-        i += more + 1;
-    }
-    return std::nullopt;
-}
 
 std::size_t line_of(std::string_view text, std::size_t offset) {
     return 1 +
@@ -182,8 +147,8 @@ ProblemSet load_problems(const std::string& path) {
     const std::string bytes = read_bytes(path);
     std::string_view text = bytes;
     if (text.starts_with(byte_order_mark)) text.remove_prefix(byte_order_mark.size());
-    if (const auto offset = first_invalid_utf8(text)) {
-        refuse(path + ", line " + std::to_string(line_of(text, *offset)), "not valid UTF-8",
+    if (const std::size_t valid = text::valid_utf8_prefix(text); valid < text.size()) {
+        refuse(path + ", line " + std::to_string(line_of(text, valid)), "not valid UTF-8",
                "Convert the file to UTF-8, for instance with iconv");
     }
     const std::size_t first = text.find_first_not_of(" \t\r\n");

@@ -87,7 +87,7 @@ phases::Report body(phases::Context& context, const Options& options) {
     close(journal);
     nlohmann::ordered_json summary = {{"units", options.units}};
     if (!options.segments) {
-        report.result_path = opened.file->publish({}, summary, phases::measured_run(context, 0));
+        report.result_path = opened.file->publish({}, summary, phases::measured_run(context));
         return report;
     }
     opened.file->refresh_segments();

@@ -95,6 +95,8 @@ std::vector<std::string> dataset_names(const File& file);
 /// bytes.size() == count * row_bytes(). Errors: IoError with the dataset, rows and HDF5's own words.
 void write_rows(const Dataset& dataset, std::int64_t first_row, std::int64_t count, std::span<const std::byte> bytes);
 void read_rows(const Dataset& dataset, std::int64_t first_row, std::int64_t count, std::span<std::byte> bytes);
+/// Reads dataset[row, second, ...] of a dataset of at least two dimensions: one layer of a row of residuals, say.
+void read_row_part(const Dataset& dataset, std::int64_t row, std::int64_t second, std::span<std::byte> bytes);
 
 /// Attributes of the root group or of a dataset. Not for parallel files. Reading gives nothing for an attribute that is
 /// absent, of another kind, or no single value, so that the caller can say what it wanted.

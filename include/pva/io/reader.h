@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <functional>
 #include <nlohmann/json.hpp>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -33,6 +34,8 @@ class ResultReader {
     /// Rows [first, first + count).
     template <class T>
     std::vector<T> read_rows(const std::string& dataset, std::int64_t first, std::int64_t count) const;
+    /// dataset[r, second, ...] for every r of `rows`, one behind the other: one layer of chosen rows of residuals. float32.
+    std::vector<float> read_row_parts(const std::string& dataset, std::span<const std::int64_t> rows, std::int64_t second) const;
     std::vector<std::string> read_texts(const std::string& dataset) const;
 
   private:

@@ -2,6 +2,7 @@
 // run, summary, exit code.
 #pragma once
 
+#include <chrono>
 #include <functional>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -26,10 +27,13 @@ struct Context {
     nlohmann::ordered_json result_options;  ///< the options that change results, with their values
     mpi::Binding binding;
     exec::Supervisor* python = nullptr;  ///< null for executables that run no Python
+    std::chrono::steady_clock::time_point start = std::chrono::steady_clock::now();
 
     bool first_rank() const { return comm.rank() == 0; }
     /// Folder of a phase's results: <data>/<name>.
     std::string folder(const std::string& name) const { return common.data + "/" + name; }
+    /// Since the executable has its ranks together.
+    double seconds() const { return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count(); }
 };
 
 /// What a phase leaves for people and scripts.

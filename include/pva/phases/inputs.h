@@ -12,6 +12,7 @@
 #include "pva/model/load.h"
 #include "pva/phases/context.h"
 #include "pva/tasks/problems.h"
+#include "pva/tasks/split.h"
 #include "pva/text/tokenizer.h"
 
 namespace pva::phases {
@@ -64,6 +65,38 @@ struct Study {
 /// Collective. dataset, splits: files named on the command line, or empty for the newest that fit.
 Study open_study(Context& context, const std::string& problems, const std::string& model, const std::string& dataset, const std::string& splits);
 
+/// Problems that both the dataset and the splits of a study hold, in ascending id.
+struct StudyRows {
+    std::vector<std::int64_t> ids;
+    std::vector<std::int64_t> dataset_rows;  ///< where each stands in the dataset
+    std::vector<std::uint8_t> passed;
+    std::vector<std::uint8_t> part;  ///< a tasks::SplitPart each
+    std::vector<std::int32_t> complexity;
+
+    /// Of one value a row, those of the rows of a part.
+    template <class T>
+    std::vector<T> of_part(const std::vector<T>& values, tasks::SplitPart wanted) const {
+        std::vector<T> chosen;
+        for (std::size_t i = 0; i < values.size(); ++i) {
+            if (part[i] == static_cast<std::uint8_t>(wanted)) chosen.push_back(values[i]);
+        }
+        return chosen;
+    }
+};
+/// Errors: InputError for damaged files.
+StudyRows study_rows(const Study& study);
+
+/// Errors: InputError with the counts when the part has fewer than two right or two wrong programs: nothing can be compared.
+void require_two_classes(const Study& study, const StudyRows& rows, tasks::SplitPart part);
+
+/// The SAEs that an option names: a folder (see sae::find_saes) or comma-separated files whose paths name their layers.
+/// Loaded, checked against the model's width, all of one number of latents. Errors: InputError.
+struct LayerSae {
+    std::int32_t layer;
+    std::string path;
+};
+std::vector<LayerSae> find_layer_saes(const std::string& option);
+
 /// Identity of a phase that works on a study: phase, versions, model, problems, range, inputs.
 nlohmann::ordered_json study_identity(const Context& context, const std::string& phase, const io::FileSchema& schema, const Study& study);
 
@@ -71,7 +104,7 @@ nlohmann::ordered_json study_identity(const Context& context, const std::string&
 int thread_count(const Context& context, std::int64_t option);
 
 /// What every run measures: host, ranks, threads, all options, paths of inputs.
-nlohmann::ordered_json measured_run(const Context& context, double seconds);
+nlohmann::ordered_json measured_run(const Context& context);
 
 /// Adds the options that change results to an identity; keys that are there already stay as they are.
 void add_result_options(const Context& context, nlohmann::ordered_json& identity);

@@ -27,12 +27,4 @@ void register_options(OptionSet& set, Phase2Options& options);
 /// Collective. Writes <data>/phase2/latents_<model>_<range>_<part>_<time>.h5.
 Report run_phase2(Context& context, const Phase2Options& options);
 
-/// The SAEs that an option names: a folder (see sae::find_saes) or comma-separated files whose paths name their layers.
-/// Loaded, checked against the model's width, all of one number of latents. Errors: InputError.
-struct LayerSae {
-    std::int32_t layer;
-    std::string path;
-};
-std::vector<LayerSae> find_layer_saes(const std::string& option);
-
 }  // namespace pva::phases

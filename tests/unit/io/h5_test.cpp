@@ -50,6 +50,23 @@ void round_trip(const h5::File& file, const std::string& name, Element element, 
 
 BOOST_AUTO_TEST_SUITE(hdf5)
 
+BOOST_AUTO_TEST_CASE(part_of_a_row) {
+    const Scratch scratch;
+    const h5::File file = h5::create(scratch.file("parts.h5"));
+    const h5::Dataset set = h5::create_dataset(file, "x", Element::f32, 0, {3, 4, 2}, false);
+    std::vector<float> values(24);
+    for (std::size_t i = 0; i < values.size(); ++i) values[i] = static_cast<float>(i);
+    write_all(set, values);
+    std::vector<float> part(2);
+    h5::read_row_part(set, 2, 1, std::as_writable_bytes(std::span(part)));
+    BOOST_TEST(part[0] == 18.0f);
+    BOOST_TEST(part[1] == 19.0f);
+    const auto bytes = std::as_writable_bytes(std::span(part));
+    check_fails<InternalError>([&] { h5::read_row_part(set, 3, 0, bytes); }, {"there is no such part"});
+    check_fails<InternalError>([&] { h5::read_row_part(set, 0, 4, bytes); }, {"there is no such part"});
+    check_fails<InternalError>([&] { h5::read_row_part(set, 0, 0, bytes.first(4)); }, {"there is no such part"});
+}
+
 BOOST_AUTO_TEST_CASE(every_element_type) {
     const Scratch scratch;
     const h5::File file = h5::create(scratch.file("types.h5"));
