@@ -21,7 +21,6 @@ struct HubEnvironment {
     std::optional<std::string> hf_home = {};                ///< HF_HOME: the cache is its folder hub
     std::optional<std::string> xdg_cache_home = {};         ///< XDG_CACHE_HOME: its folder huggingface/hub
     std::string home = {};                                  ///< otherwise its folder .cache/huggingface/hub
-};  ///< the cache is ~/.cache/huggingface/hub
 };
 
 /// The variables of this process.

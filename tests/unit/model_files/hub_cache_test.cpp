@@ -81,13 +81,13 @@ const std::string gemma = "models--google--gemma-2-2b";
 }  // namespace
 
 BOOST_AUTO_TEST_CASE(the_cache_folder_follows_the_variables_in_order) {
-    HubEnvironment environment{.home = "/home/u"};
+    HubEnvironment environment{.home = "/users/u"};
     const auto is = [&](const std::string& folder, const std::string& decided_by) {
         const HubCache cache = hub_cache(environment);
         BOOST_TEST(cache.folder == folder);
         BOOST_TEST(cache.decided_by == decided_by);
     };
-    is("/home/u/.cache/huggingface/hub", "the default");
+    is("/users/u/.cache/huggingface/hub", "the default");
     environment.xdg_cache_home = "/x";
     is("/x/huggingface/hub", "XDG_CACHE_HOME");
     environment.hf_home = "/h";
@@ -99,23 +99,23 @@ BOOST_AUTO_TEST_CASE(the_cache_folder_follows_the_variables_in_order) {
 }
 
 BOOST_AUTO_TEST_CASE(the_process_environment_is_read_and_expanded) {
-    ::setenv("HOME", "/home/u", 1);
+    ::setenv("HOME", "/users/u", 1);
     ::setenv("PVA_TEST_SCRATCH", "/scratch/u", 1);
     ::setenv("HF_HUB_CACHE", "$PVA_TEST_SCRATCH/hub", 1);
     ::setenv("HUGGINGFACE_HUB_CACHE", "${PVA_TEST_SCRATCH}/a$PVA_TEST_UNKNOWN${PVA_TEST_SCRATCH", 1);
     ::setenv("HF_HOME", "~/hf", 1);
     ::setenv("XDG_CACHE_HOME", "", 1);
     const HubEnvironment environment = hub_environment_from_process();
-    BOOST_TEST(environment.home == "/home/u");
+    BOOST_TEST(environment.home == "/users/u");
     BOOST_TEST(environment.hf_hub_cache.value() == "/scratch/u/hub");
     BOOST_TEST(environment.huggingface_hub_cache.value() == "/scratch/u/a$PVA_TEST_UNKNOWN${PVA_TEST_SCRATCH");
-    BOOST_TEST(environment.hf_home.value() == "/home/u/hf");
+    BOOST_TEST(environment.hf_home.value() == "/users/u/hf");
     BOOST_TEST(environment.xdg_cache_home.value() == "");
     ::unsetenv("HF_HUB_CACHE");
     ::unsetenv("HUGGINGFACE_HUB_CACHE");
     ::setenv("HF_HOME", "~", 1);
     BOOST_TEST(!hub_environment_from_process().hf_hub_cache);
-    BOOST_TEST(hub_environment_from_process().hf_home.value() == "/home/u");
+    BOOST_TEST(hub_environment_from_process().hf_home.value() == "/users/u");
     ::setenv("HF_HOME", "~no_such_user_of_pva/x", 1);
     BOOST_TEST(hub_environment_from_process().hf_home.value() == "~no_such_user_of_pva/x");
 }
