@@ -14,7 +14,7 @@ packages=(
     g++ cmake ninja-build ccache git pkg-config ca-certificates
     openmpi-bin libopenmpi-dev libhdf5-openmpi-dev
     libboost-program-options-dev libboost-test-dev libboost-dev
-    librandom123-dev libsentencepiece-dev nlohmann-json3-dev libssl-dev libxxhash-dev zlib1g-dev liblinear-dev
+    librandom123-dev libsentencepiece-dev libpcre2-dev libicu-dev nlohmann-json3-dev libssl-dev libxxhash-dev zlib1g-dev liblinear-dev
     bubblewrap libseccomp-dev
     python3 python3-pip
 )
