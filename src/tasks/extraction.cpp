@@ -254,6 +254,39 @@ std::string_view without_echo(std::string_view text, std::string_view prompt) {
     return text.substr(first + prompt.size());
 }
 
+/// Whether the last line of a prompt opens a code fence that the answer continues.
+bool ends_in_open_fence(std::string_view prompt) {
+    if (!prompt.ends_with('\n')) return false;
+    prompt.remove_suffix(1);
+    const std::size_t begin = prompt.rfind('\n');
+    std::string_view line = prompt.substr(begin == std::string_view::npos ? 0 : begin + 1);
+    // A template may write the fence on the line of its own tokens: "[/INST] ```python".
+    const std::size_t fence = line.rfind("```");
+    if (fence == std::string_view::npos || line.substr(0, fence).find("```") != std::string_view::npos) return false;
+    line.remove_prefix(fence + 3);
+    return std::all_of(line.begin(), line.end(), [](char c) {
+        return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
+    });
+}
+
+/// What stands before the closing fence of an answer that begins inside a fence. Fences before any code, by a model
+/// that opens once more what the prompt has opened, are passed over.
+std::string_view inside_first_fence(std::string_view answer) {
+    bool code_seen = false;
+    std::size_t code_begin = 0;
+    for (std::size_t begin = 0; begin < answer.size();) {
+        const std::size_t end = std::min(answer.find('\n', begin), answer.size());
+        const std::string_view line = answer.substr(begin, end - begin);
+        const std::size_t indent = line.find_first_not_of(' ');
+        const bool fence = indent != std::string_view::npos && indent <= 3 && line.substr(indent).starts_with("```");
+        if (fence && code_seen) return answer.substr(code_begin, begin - code_begin);
+        if (fence) code_begin = std::min(end + 1, answer.size());
+        if (!fence && line.find_first_not_of(" \t\f") != std::string_view::npos) code_seen = true;
+        begin = end + 1;
+    }
+    return answer.substr(code_begin);
+}
+
 }  // namespace
 
 std::string entry_point(std::span<const std::string> tests) {
@@ -293,7 +326,14 @@ std::optional<std::size_t> program_end(std::string_view generated, std::string_v
 Extraction extract_program(std::string_view raw_output, std::string_view prompt, std::string_view entry_point) {
     const std::string text = normalize_line_ends(std::string(raw_output));
     const std::string echo = normalize_line_ends(std::string(prompt));
-    const std::string_view answer = without_echo(text, echo);
+    std::string_view answer = without_echo(text, echo);
+    std::string with_fence;
+    if (ends_in_open_fence(echo)) {
+        Selection inside = select_program(inside_first_fence(answer), entry_point);
+        if (inside.defines_entry_point || entry_point.empty()) return {std::move(inside.program), "complete-program"};
+        with_fence = "```python\n" + std::string(answer);
+        answer = with_fence;
+    }
     Selection selection = select_program(answer, entry_point);
     if (!selection.defines_entry_point && !entry_point.empty()) {
         for (const std::string& block : fenced_blocks(answer)) {

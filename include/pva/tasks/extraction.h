@@ -40,6 +40,10 @@ struct Extraction {
 /// 5. Imports from __future__ go first. Syntax errors inside a kept statement stay: they are the model's.
 /// If no top-level statement defines the entry point, each fenced block is tried alone, its indentation taken off.
 /// An empty entry point counts as never defined: all that rule 2 keeps is the program.
+/// If the prompt's last line opens a fence (the chat forms), the answer begins inside it: the rules are first applied
+/// to what stands before the closing fence, the first line that begins with at most three spaces and ``` after some
+/// code. Only if that does not define the entry point are they applied to the whole answer, with the opened fence
+/// before it.
 Extraction extract_program(std::string_view raw_output, std::string_view prompt, std::string_view entry_point);
 
 }  // namespace pva::tasks

@@ -242,6 +242,49 @@ BOOST_AUTO_TEST_CASE(cut_output_keeps_its_longest_complete_beginning) {
     BOOST_TEST(program("def f(x):\n    try:\n        return x") == "");
 }
 
+BOOST_AUTO_TEST_CASE(answers_that_begin_inside_a_fence) {
+    const std::string f = "def f(x):\n    return x\n";
+    const auto inside = [](std::string_view raw, std::string_view name = "f") {
+        return program(raw, name, "<|im_start|>assistant\n```python\n");
+    };
+    BOOST_TEST(inside(f) == f);  // cut off by the token limit
+    BOOST_TEST(inside(f + "```") == f);
+    BOOST_TEST(inside(f + "```\n\nThis function:\n\n1. returns x\n") == f);
+    BOOST_TEST(inside(f + "   ```\nx = 1\n") == f);
+    BOOST_TEST(inside("\n" + f + "\n```\n```python\nprint(f(1))\n```\n") == f);
+    BOOST_TEST(inside("import a\r\ndef f(x):\r\n    return x\r\n```\r\n") == "import a\n" + f);
+    // Nothing behind the fence gets into the program, whatever it looks like, nor does it hide what is before it.
+    BOOST_TEST(inside(f + "y = 1\n```\nz = 2\n") == f + "y = 1\n");
+    BOOST_TEST(inside(f + "y = [1,\n```\nA bracket ] in prose\n") == f);
+    BOOST_TEST(inside(f + "```\n'''Prose in quotes\ndef f(x):\n    return 2\n") == f);
+    BOOST_TEST(inside("It's easy:\n" + f + "```\n") == f);
+    // A fence inside a docstring that is indented deeper than a fence can be.
+    const std::string documented = "def f(x):\n    \"\"\"\n    ```\n    f(1)\n    ```\n    \"\"\"\n    return x\n";
+    BOOST_TEST(inside(documented + "```\n") == documented);
+    // The model opens the fence again, or first closes it.
+    BOOST_TEST(inside("```python\n" + f + "```\n") == f);
+    BOOST_TEST(inside("\n```\n\n```python\n" + f + "```\nx = 1\n") == f);
+    BOOST_TEST(inside("import a\n```\nNow it's the function:\n```python\n" + f + "```\n") == "import a\n\n" + f);
+    // The program is in the second block alone, indented: the opened fence counts as the first.
+    BOOST_TEST(inside("pip install it\n```\n  ```python\n  def f(x):\n      return x\n  ```\n") == f);
+    BOOST_TEST(inside("") == "");
+    BOOST_TEST(inside("```") == "");
+    BOOST_TEST(inside("import a\n```\nimport b\n", "") == "import a\n");  // no entry point: the first block
+    // Without an opened fence in the prompt nothing changes.
+    for (const char* prompt : {"", "# Solution:", "```python", "x ```python\ny\n", "```python x\n", "``` ```\n"})
+        BOOST_TEST(program("import a\n```\nimport b\n", "", prompt) == "import a\n\nimport b\n", prompt);
+    for (const char* prompt : {"```python\n", "```\n", "[/INST] ```python\n", "a\r\n```py3\r\n"})
+        BOOST_TEST(program("import a\n```\nimport b\n", "", prompt) == "import a\n", prompt);
+    for (const std::string& name : prompt_template_names()) {
+        const PromptTemplate form = prompt_template_from_name(name);
+        Problem problem;
+        problem.text = "Text";
+        problem.test_list = {"assert f(1) == 1"};
+        const std::string wanted = opens_fence(form) ? "import a\n" : "import a\n\nimport b\n";
+        BOOST_TEST(program("import a\n```\nimport b\n", "", build_prompt(problem, form)) == wanted, name);
+    }
+}
+
 BOOST_AUTO_TEST_CASE(references_in_chatty_answers_pass) {
     const auto set = mbpp();
     if (!set) return;
@@ -266,6 +309,21 @@ BOOST_AUTO_TEST_CASE(references_in_chatty_answers_pass) {
                 late += std::string(style.name) != "bare" && std::string(style.name) != "no newline";
             }
         }
+    }
+    // The same behind a chat prompt, whose fence is open.
+    for (const Problem& problem : set->problems) {
+        if (problem.task_id == 123) continue;
+        static constexpr std::array<const char*, 4> ends = {"", "\n```", "\n```\n\nThis isn't hard:\nx = (1,\n",
+                                                            "\n```\n\n```python\nassert f(1)\n```\n"};
+        const std::string prompt = build_prompt(problem, PromptTemplate::smollm2_instruct);
+        const std::string name = entry_point(problem.test_list);
+        const std::string raw = problem.code + ends[static_cast<std::size_t>(problem.task_id) % ends.size()];
+        const Extraction result = extract_program(raw, prompt, name);
+        const std::string label = "opened fence " + std::to_string(problem.task_id);
+        jobs.push_back({label, result.program, problem.test_setup_code, problem.test_list});
+        BOOST_TEST(result.program == extract_program(problem.code, "", name).program, label);
+        if (const auto end = program_end(raw, name))
+            BOOST_TEST(extract_program(raw.substr(0, *end), prompt, name).program == result.program, label);
     }
     const auto failed = nlohmann::json::parse(run_python(judge_script, jobs.dump()));
     std::cout << "extraction: " << jobs.size() << " answers, " << failed.size()
@@ -347,6 +405,7 @@ BOOST_AUTO_TEST_CASE(any_text) {
             text += pieces[random.below(static_cast<std::uint32_t>(pieces.size()))];
         const Extraction result = extract_program(text, "# Solution:", "f");
         BOOST_CHECK(result.program.size() <= text.size() + n + 1);
+        BOOST_CHECK(extract_program(text, "```python\n", "f").program.size() <= text.size() + n + 1);
         // Extracting again changes nothing that is defined; and the end once found stays.
         const auto end = program_end(text, "f");
         if (end) {

@@ -37,7 +37,52 @@ BOOST_AUTO_TEST_CASE(names_go_both_ways) {
         BOOST_TEST(prompt_template_name(prompt_template_from_name(name)) == name);
     }
     BOOST_CHECK_THROW(prompt_template_from_name("Solution"), pva::UsageError);
-    BOOST_CHECK_THROW(prompt_template_name(static_cast<PromptTemplate>(9)), pva::InternalError);
+    BOOST_CHECK_THROW(prompt_template_from_name(""), pva::UsageError);
+    const auto beyond = static_cast<PromptTemplate>(prompt_template_names().size());
+    BOOST_CHECK_THROW(prompt_template_name(beyond), pva::InternalError);
+    BOOST_CHECK_THROW(build_prompt(example(), beyond), pva::InternalError);
+    // The numbers of the enumeration are rows of a table.
+    BOOST_TEST(prompt_template_name(PromptTemplate::solution) == "solution");
+    BOOST_TEST(prompt_template_name(PromptTemplate::your_code) == "your-code");
+    BOOST_TEST(prompt_template_name(PromptTemplate::gemma_it) == "gemma-it");
+    BOOST_TEST(prompt_template_name(PromptTemplate::llama2_chat) == "llama2-chat");
+    BOOST_TEST(prompt_template_name(PromptTemplate::llama3_instruct) == "llama3-instruct");
+    BOOST_TEST(prompt_template_name(PromptTemplate::mistral_instruct) == "mistral-instruct");
+    BOOST_TEST(prompt_template_name(PromptTemplate::mistral_v3_instruct) == "mistral-v3-instruct");
+    BOOST_TEST(prompt_template_name(PromptTemplate::qwen2_instruct) == "qwen2-instruct");
+    BOOST_TEST(prompt_template_name(PromptTemplate::qwen2_5_instruct) == "qwen2.5-instruct");
+    BOOST_TEST(prompt_template_name(PromptTemplate::smollm2_instruct) == "smollm2-instruct");
+}
+
+BOOST_AUTO_TEST_CASE(chat_forms_are_those_of_the_published_templates) {
+    const auto golden = read_golden("chat_prompts.json");
+    BOOST_REQUIRE(golden["forms"].size() + 2 == prompt_template_names().size());
+    for (const auto& [name, wanted] : golden["forms"].items()) {
+        const PromptTemplate form = prompt_template_from_name(name);
+        BOOST_TEST(opens_fence(form), name);
+        BOOST_REQUIRE(wanted["prompts"].size() == golden["problems"].size());
+        for (std::size_t i = 0; i < golden["problems"].size(); ++i) {
+            Problem problem;
+            problem.text = golden["problems"][i]["text"].get<std::string>();
+            problem.test_list = golden["problems"][i]["tests"].get<std::vector<std::string>>();
+            BOOST_TEST(build_prompt(problem, form) == wanted["prompts"][i].get<std::string>());
+        }
+    }
+    BOOST_TEST(!opens_fence(PromptTemplate::solution));
+    BOOST_TEST(!opens_fence(PromptTemplate::your_code));
+}
+
+BOOST_AUTO_TEST_CASE(chat_forms_of_all_of_mbpp) {
+    const auto set = mbpp();
+    if (!set) return;
+    const auto golden = read_golden("chat_prompts.json");
+    BOOST_REQUIRE(set->problems.size() == golden["mbpp_problems"].get<std::size_t>());
+    for (const auto& [name, wanted] : golden["forms"].items()) {
+        std::string all;
+        for (const Problem& problem : set->problems)
+            all += build_prompt(problem, prompt_template_from_name(name)) + '\0';
+        BOOST_TEST(pva::sha256_hex(all) == wanted["mbpp_sha256"].get<std::string>(), name);
+    }
 }
 
 BOOST_AUTO_TEST_CASE(first_prompt_of_mbpp) {
