@@ -1,9 +1,10 @@
-// Batched forward passes that hand on rows of the residual stream.
+// Batched forward passes that hand on rows at sites.
 #include "pva/capture/capture.h"
 
 #include <algorithm>
 #include <map>
 #include <string>
+#include <utility>
 
 #include <ATen/ATen.h>
 #include <c10/core/InferenceMode.h>
@@ -12,35 +13,82 @@
 
 namespace pva::capture {
 
-void capture_rows(const model::Gemma2& model, std::span<const std::vector<std::int32_t>> sequences,
-                  const model::CaptureRequest& request, const CaptureSettings& settings, const RowsCallback& callback) {
+namespace {
+
+using Place = std::pair<model::Site, int>;
+
+std::vector<std::int64_t> wanted_positions(const CaptureSettings& settings, const model::ModelConfig& config,
+                                           std::span<const std::int32_t> tokens, std::size_t sequence) {
+    std::vector<std::int64_t> positions;
+    if (settings.positions) {
+        positions = settings.positions(sequence, tokens.size());
+    } else {
+        for (std::size_t i = 0; i < tokens.size(); ++i)
+            positions.push_back(static_cast<std::int64_t>(i));
+    }
+    std::int64_t before = -1;
+    for (const std::int64_t position : positions) {
+        if (position <= before || position >= static_cast<std::int64_t>(tokens.size())) {
+            throw InternalError("the positions chosen of sequence " + std::to_string(sequence) +
+                                " are not ascending or beyond its " + std::to_string(tokens.size()) + " tokens");
+        }
+        before = position;
+    }
+    const bool begins_with_bos = config.bos_token_id && tokens.front() == *config.bos_token_id;
+    if (settings.skip_bos && begins_with_bos && !positions.empty() && positions.front() == 0)
+        positions.erase(positions.begin());
+    return positions;
+}
+
+}  // namespace
+
+void capture_rows(const model::Model& model, std::span<const std::vector<std::int32_t>> sequences,
+                  std::span<const model::CaptureRequest> requests, const CaptureSettings& settings,
+                  const RowsCallback& callback) {
     const c10::InferenceMode no_gradients;
-    const model::Gemma2Config& config = model.config();
-    model::check_capture_request(request, config.num_hidden_layers);
+    const model::ModelConfig& config = model.config();
+    bool any = false;
+    for (const model::CaptureRequest& request : requests) {
+        model::check_capture_request(request, config);
+        any = any || !request.layers.empty();
+    }
     if (settings.batch_rows < 1)
         throw UsageError("batch_rows is " + std::to_string(settings.batch_rows) + "; at least 1 is needed.");
-    if (request.layers.empty()) throw UsageError("no layer was asked for; name at least one.");
-    const int deepest = *std::max_element(request.layers.begin(), request.layers.end());
-    const auto d_model = static_cast<std::size_t>(config.hidden_size);
+    if (!any) throw UsageError("no layer was asked for; name at least one.");
+    const model::Depth depth = model::depth_of(requests);
+    const auto wanted = [&](const model::SiteContext& context) {
+        return std::any_of(requests.begin(), requests.end(), [&](const model::CaptureRequest& request) {
+            return request.site == context.site &&
+                   std::find(request.layers.begin(), request.layers.end(), context.layer) != request.layers.end();
+        });
+    };
 
     for (std::size_t begin = 0; begin < sequences.size(); begin += static_cast<std::size_t>(settings.batch_rows)) {
         const std::size_t count = std::min(sequences.size() - begin, static_cast<std::size_t>(settings.batch_rows));
         const auto batch = sequences.subspan(begin, count);
-        std::map<int, at::Tensor> streams;  // layer -> [count, T, d_model]
-        model.run_blocks(batch, deepest, [&](const model::SiteContext& context, at::Tensor& stream) {
-            if (context.site != request.site) return;
-            if (std::find(request.layers.begin(), request.layers.end(), context.layer) == request.layers.end()) return;
-            streams[context.layer] = stream.contiguous();
+        std::map<Place, at::Tensor> kept;  // [count, T, width], float32 on CPU
+        model.run(batch, depth, [&](const model::SiteContext& context, at::Tensor& values) {
+            if (!wanted(context)) return;
+            kept[{context.site, context.layer}] =
+                values.to(at::TensorOptions().dtype(at::kFloat).device(at::kCPU)).contiguous();
         });
         for (std::size_t slot = 0; slot < count; ++slot) {
-            const auto& tokens = batch[slot];
-            const bool begins_with_bos = config.bos_token_id && tokens.front() == *config.bos_token_id;
-            const std::size_t first = settings.skip_bos && begins_with_bos ? 1 : 0;
-            for (const int layer : request.layers) {
-                const at::Tensor& stream = streams.at(layer);
-                const auto padded = static_cast<std::size_t>(stream.size(1));
-                const float* data = stream.const_data_ptr<float>() + (slot * padded + first) * d_model;
-                callback({begin + slot, layer, first, {data, (tokens.size() - first) * d_model}});
+            const std::vector<std::int64_t> positions =
+                wanted_positions(settings, config, batch[slot], begin + slot);
+            std::vector<float> gathered;
+            for (const model::CaptureRequest& request : requests) {
+                for (const int layer : request.layers) {
+                    const at::Tensor& values = kept.at({request.site, layer});
+                    const auto padded = static_cast<std::size_t>(values.size(1));
+                    const auto width = static_cast<std::size_t>(values.size(2));
+                    const float* data = values.const_data_ptr<float>() + slot * padded * width;
+                    gathered.clear();
+                    for (const std::int64_t position : positions) {
+                        const float* row = data + static_cast<std::size_t>(position) * width;
+                        gathered.insert(gathered.end(), row, row + width);
+                    }
+                    callback({begin + slot, request.site, layer, positions, gathered});
+                }
             }
         }
     }

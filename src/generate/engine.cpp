@@ -40,12 +40,16 @@ Choice greedy_choice(std::span<const float> logits, bool with_log_probability, s
     return choice;
 }
 
-void check_settings(const model::Gemma2Config& config, std::span<const Prompt> prompts,
+at::Tensor on_cpu(const at::Tensor& logits) {
+    return logits.to(at::TensorOptions().dtype(at::kFloat).device(at::kCPU)).contiguous();
+}
+
+void check_settings(const model::ModelConfig& config, std::span<const Prompt> prompts,
                     const GenerationSettings& settings) {
     if (settings.max_new_tokens < 0) {
         throw UsageError("max_new_tokens is " + std::to_string(settings.max_new_tokens) + "; it must be 0 or more.");
     }
-    model::check_capture_request(settings.capture, config.num_hidden_layers);
+    model::check_capture_request(settings.capture, config);
     const std::int64_t room = config.max_position_embeddings - settings.max_new_tokens;
     for (std::size_t row = 0; row < prompts.size(); ++row) {
         if (static_cast<std::int64_t>(prompts[row].tokens.size()) > room) {
@@ -72,11 +76,11 @@ std::string_view stop_reason_name(StopReason reason) {
     throw InternalError("unknown stop reason " + std::to_string(static_cast<int>(reason)));
 }
 
-std::vector<Generation> generate_batch(const model::Gemma2& model, const text::Tokenizer& tokenizer,
+std::vector<Generation> generate_batch(const model::Model& model, const text::Tokenizer* tokenizer,
                                        std::span<const Prompt> prompts, const GenerationSettings& settings,
                                        const StopRule& stop_rule, const FinishedCallback& on_finished) {
     const c10::InferenceMode no_gradients;
-    const model::Gemma2Config& config = model.config();
+    const model::ModelConfig& config = model.config();
     check_settings(config, prompts, settings);
     std::vector<Generation> generations(prompts.size());
     if (prompts.empty()) return generations;
@@ -87,12 +91,12 @@ std::vector<Generation> generate_batch(const model::Gemma2& model, const text::T
         rows.push_back(prompt.tokens);
         longest = std::max(longest, prompt.tokens.size());
     }
-    model::KvCache cache = model::make_kv_cache(config, static_cast<std::int64_t>(rows.size()),
-                                                static_cast<std::int64_t>(longest) + settings.max_new_tokens);
+    model::KvCache cache = model.make_cache(static_cast<std::int64_t>(rows.size()),
+                                            static_cast<std::int64_t>(longest) + settings.max_new_tokens);
     std::vector<std::vector<float>> residual(rows.size());
     model::SiteHook capture;
     if (!settings.capture.layers.empty()) capture = model::capture_last_token(settings.capture, residual);
-    at::Tensor logits = model.prefill(rows, cache, capture).contiguous();
+    at::Tensor logits = on_cpu(model.prefill(rows, cache, capture));
 
     std::vector<std::int64_t> active;
     for (std::size_t row = 0; row < rows.size(); ++row) {
@@ -110,12 +114,12 @@ std::vector<Generation> generate_batch(const model::Gemma2& model, const text::T
         const Choice choice = greedy_choice(row_logits, settings.log_probabilities, row);
         generation.tokens.push_back(choice.token);
         if (settings.log_probabilities) generation.log_probabilities.push_back(choice.log_probability);
-        if (std::find(config.eos_token_ids.begin(), config.eos_token_ids.end(), choice.token) !=
-            config.eos_token_ids.end()) {
+        if (settings.stop_at_eos && std::find(config.eos_token_ids.begin(), config.eos_token_ids.end(), choice.token) !=
+                                        config.eos_token_ids.end()) {
             generation.reason = StopReason::eos;
             return false;
         }
-        tokenizer.append(choice.token, generation.text);
+        if (tokenizer != nullptr) tokenizer->append(choice.token, generation.text);
         if (stop_rule && stop_rule(row, generation.text)) {
             generation.reason = StopReason::stop_rule;
             return false;
@@ -139,7 +143,7 @@ std::vector<Generation> generate_batch(const model::Gemma2& model, const text::T
             }
         }
         active = std::move(still_active);
-        if (!active.empty()) logits = model.decode_step(next_tokens, active, cache).contiguous();
+        if (!active.empty()) logits = on_cpu(model.decode_step(next_tokens, active, cache));
     }
     return generations;
 }

@@ -1,245 +1,160 @@
-// The Gemma-2 forward pass.
+// Gemma-2: configuration, weights, blocks.
 #include "pva/model/gemma2.h"
 
-#include <algorithm>
 #include <cmath>
-#include <string>
-#include <tuple>
-#include <utility>
-
-#include <ATen/ATen.h>
-
-#include "pva/core/error.h"
-#include "pva/model/kv_cache.h"
-#include "pva/model/reference_ops.h"
-#include "pva/model/weights.h"
 
 namespace pva::model {
 
 namespace {
 
-// The tokens of one pass: a right-padded batch with, for every slot, its row, its first position and its number of
-// tokens.
-struct Batch {
-    at::Tensor tokens;       // int64 [slots, T]
-    at::Tensor positions;    // int64 [slots, T], or [1, T] for whole rows
-    bool whole_rows = true;  // every slot begins at position 0; otherwise T is 1
-    std::vector<std::int64_t> rows;
-    std::vector<std::int64_t> first_position;
-    std::vector<std::int64_t> valid_tokens;
+/// Linear weights are [out, in], norm weights [hidden_size] (applied as 1 + w).
+struct Layer {
+    at::Tensor input_layernorm;
+    at::Tensor q_proj;  // [heads * head_dim, hidden_size]
+    at::Tensor k_proj;  // [kv_heads * head_dim, hidden_size]
+    at::Tensor v_proj;  // [kv_heads * head_dim, hidden_size]
+    at::Tensor o_proj;  // [hidden_size, heads * head_dim]
+    at::Tensor post_attention_layernorm;
+    at::Tensor pre_feedforward_layernorm;
+    at::Tensor gate_proj;  // [intermediate_size, hidden_size]
+    at::Tensor up_proj;    // [intermediate_size, hidden_size]
+    at::Tensor down_proj;  // [hidden_size, intermediate_size]
+    at::Tensor post_feedforward_layernorm;
 };
 
-at::Tensor to_tensor(const std::vector<std::int64_t>& values) {
-    return at::from_blob(const_cast<std::int64_t*>(values.data()), {static_cast<std::int64_t>(values.size())},
-                         at::kLong)
-        .clone();
+class Gemma2 : public Architecture {
+  public:
+    Gemma2(ModelConfig config, WeightReader& weights);
+    at::Tensor embed(const at::Tensor& tokens) const override;
+    at::Tensor block(int layer, const at::Tensor& stream, ForwardPass& pass) const override;
+    at::Tensor final_norm(const at::Tensor& stream) const override;
+    at::Tensor unembed(const at::Tensor& normed) const override;
+
+  private:
+    ModelConfig config_;
+    at::Tensor embed_tokens_;  // [vocab_size, hidden_size]
+    at::Tensor scale_;         // sqrt(hidden_size), rounded to the model's data type
+    std::vector<Layer> layers_;
+    at::Tensor norm_;
+    at::Tensor unembedding_;  // [vocab_size, hidden_size]
+};
+
+Gemma2::Gemma2(ModelConfig config, WeightReader& weights) : config_(std::move(config)) {
+    const std::int64_t d = config_.hidden_size;
+    const std::int64_t query_width = config_.num_attention_heads * config_.head_dim;
+    const std::int64_t key_width = config_.num_key_value_heads * config_.head_dim;
+    const std::int64_t ff = config_.intermediate_size;
+    embed_tokens_ = weights.take("model.embed_tokens.weight", {config_.vocab_size, d});
+    scale_ = at::full({}, std::sqrt(static_cast<double>(d)), embed_tokens_.options());
+    for (std::int64_t i = 0; i < config_.num_hidden_layers; ++i) {
+        const std::string prefix = "model.layers." + std::to_string(i) + ".";
+        Layer layer;
+        layer.input_layernorm = weights.take(prefix + "input_layernorm.weight", {d});
+        layer.q_proj = weights.take(prefix + "self_attn.q_proj.weight", {query_width, d});
+        layer.k_proj = weights.take(prefix + "self_attn.k_proj.weight", {key_width, d});
+        layer.v_proj = weights.take(prefix + "self_attn.v_proj.weight", {key_width, d});
+        layer.o_proj = weights.take(prefix + "self_attn.o_proj.weight", {d, query_width});
+        layer.post_attention_layernorm = weights.take(prefix + "post_attention_layernorm.weight", {d});
+        layer.pre_feedforward_layernorm = weights.take(prefix + "pre_feedforward_layernorm.weight", {d});
+        layer.gate_proj = weights.take(prefix + "mlp.gate_proj.weight", {ff, d});
+        layer.up_proj = weights.take(prefix + "mlp.up_proj.weight", {ff, d});
+        layer.down_proj = weights.take(prefix + "mlp.down_proj.weight", {d, ff});
+        layer.post_feedforward_layernorm = weights.take(prefix + "post_feedforward_layernorm.weight", {d});
+        layers_.push_back(std::move(layer));
+    }
+    norm_ = weights.take("model.norm.weight", {d});
+    unembedding_ = weights.take_unembedding({"lm_head.weight"}, embed_tokens_, config_);
 }
 
-void check_token(std::int32_t token, std::size_t row, const Gemma2Config& config) {
-    if (token < 0 || token >= config.vocab_size) {
-        throw InputError("row " + std::to_string(row) + " holds the token id " + std::to_string(token) +
-                         ", but the model has ids 0 to " + std::to_string(config.vocab_size - 1) +
-                         ". Take the tokenizer that belongs to the model.");
-    }
+at::Tensor Gemma2::embed(const at::Tensor& tokens) const {
+    return at::embedding(embed_tokens_, tokens) * scale_;
 }
 
-Batch right_padded(std::span<const std::vector<std::int32_t>> rows, const Gemma2Config& config) {
-    if (rows.empty()) throw InternalError("a forward pass needs at least one row");
-    std::size_t longest = 0;
-    for (std::size_t row = 0; row < rows.size(); ++row) {
-        const std::size_t length = rows[row].size();
-        if (length == 0)
-            throw InputError("row " + std::to_string(row) + " has no tokens; a text with BOS has at least one.");
-        if (static_cast<std::int64_t>(length) > config.max_position_embeddings) {
-            throw InputError("row " + std::to_string(row) + " has " + std::to_string(length) +
-                             " tokens, the model takes at most " + std::to_string(config.max_position_embeddings) +
-                             ". Shorten the text.");
-        }
-        longest = std::max(longest, length);
+at::Tensor Gemma2::block(int layer, const at::Tensor& stream, ForwardPass& pass) const {
+    const Layer& w = layers_[static_cast<std::size_t>(layer)];
+    const double eps = config_.norm_eps;
+    const at::Tensor a = gemma_rms_norm(stream, w.input_layernorm, eps);
+    const at::Tensor q = pass.by_head(at::linear(a, w.q_proj), config_.num_attention_heads);
+    const at::Tensor k = pass.by_head(at::linear(a, w.k_proj), config_.num_key_value_heads);
+    const at::Tensor v = pass.by_head(at::linear(a, w.v_proj), config_.num_key_value_heads);
+    at::Tensor attn_out =
+        gemma_rms_norm(at::linear(pass.attend(layer, q, k, v), w.o_proj), w.post_attention_layernorm, eps);
+    pass.visit(Site::attn_out, layer, attn_out);
+    at::Tensor middle = stream + attn_out;
+    pass.visit(Site::resid_mid, layer, middle);
+
+    const at::Tensor m = gemma_rms_norm(middle, w.pre_feedforward_layernorm, eps);
+    const at::Tensor gated = at::gelu(at::linear(m, w.gate_proj), "tanh") * at::linear(m, w.up_proj);
+    at::Tensor mlp_out = gemma_rms_norm(at::linear(gated, w.down_proj), w.post_feedforward_layernorm, eps);
+    pass.visit(Site::mlp_out, layer, mlp_out);
+    return middle + mlp_out;
+}
+
+at::Tensor Gemma2::final_norm(const at::Tensor& stream) const {
+    return gemma_rms_norm(stream, norm_, config_.norm_eps);
+}
+
+at::Tensor Gemma2::unembed(const at::Tensor& normed) const {
+    return soft_cap(at::linear(normed, unembedding_), config_.final_logit_softcapping);
+}
+
+// hidden_activation rules where it is given. Without it Gemma computes the tanh form, also where an old file says
+// hidden_act "gelu".
+void check_activation(const ConfigReader& reader) {
+    constexpr const char* known = "gelu_pytorch_tanh";
+    if (reader.has("hidden_activation")) {
+        reader.only("hidden_activation", known);
+    } else if (reader.has("hidden_act") && reader.at("hidden_act") != "gelu") {
+        reader.only("hidden_act", known);
     }
-    Batch batch;
-    const auto slots = static_cast<std::int64_t>(rows.size());
-    // Padding holds token 0: any valid id will do, because no real token sees a later position.
-    batch.tokens = at::zeros({slots, static_cast<std::int64_t>(longest)}, at::kLong);
-    auto* tokens = batch.tokens.data_ptr<std::int64_t>();
-    for (std::size_t row = 0; row < rows.size(); ++row) {
-        for (std::size_t i = 0; i < rows[row].size(); ++i) {
-            check_token(rows[row][i], row, config);
-            tokens[row * longest + i] = rows[row][i];
-        }
-        batch.rows.push_back(static_cast<std::int64_t>(row));
-        batch.first_position.push_back(0);
-        batch.valid_tokens.push_back(static_cast<std::int64_t>(rows[row].size()));
-    }
-    batch.positions = at::arange(static_cast<std::int64_t>(longest), at::kLong).unsqueeze(0);
-    return batch;
 }
 
 }  // namespace
 
-struct Gemma2::Impl {
-    Gemma2Config config;
-    Gemma2Weights weights;
+ParsedArchitecture parse_gemma2(const ConfigReader& reader) {
+    ModelConfig config;
+    read_common(reader, config, {.tie_word_embeddings = true, .bos_token_id = 2, .eos_token_id = 1});
+    read_key_value_heads(reader, config);
+    config.head_dim = reader.positive_integer("head_dim");
+    config.max_position_embeddings = reader.positive_integer_or("max_position_embeddings", 8192);
+    config.norm_eps = reader.positive_number_or("rms_norm_eps", 1e-6);
+    const double scalar = reader.positive_number_or("query_pre_attn_scalar", 256);
+    config.attention_scale = std::pow(scalar, -0.5);
+    config.attn_logit_softcapping = reader.cap("attn_logit_softcapping", 50.0);
+    config.final_logit_softcapping = reader.cap("final_logit_softcapping", 30.0);
+    config.rotary = read_rotary(reader, config.head_dim, config.max_position_embeddings, /*allow_llama3=*/false);
+    if (reader.is_null("sliding_window")) {
+        reader.refuse(
+            "sliding_window is null, but Gemma-2 has sliding layers. Take the config.json that belongs to the "
+            "weights.");
+    }
+    const std::int64_t window = reader.positive_integer_or("sliding_window", 4096);
+    for (std::size_t layer = 0; layer < config.windows.size(); layer += 2)
+        config.windows[layer] = window;
+    if (auto windows = read_layer_types(reader, config.num_hidden_layers, window)) config.windows = std::move(*windows);
+    check_activation(reader);
+    reader.only("attention_bias", false);
+    reader.only("mlp_bias", false);
 
-    // Residual stream after block last_layer, [slots, T, d_model]. With a cache, keys and values go into it and the
-    // attention reads from it; `keys` is the number of positions it has to look at.
-    at::Tensor run(const Batch& batch, int last_layer, KvCache* cache, std::int64_t keys, const SiteHook& hook) const;
-    at::Tensor logits(const at::Tensor& stream) const;
-
-  private:
-    // What is the same for all blocks of one pass.
-    struct PassTables {
-        RotaryTables rotary;
-        at::Tensor full_mask;
-        at::Tensor sliding_mask;
+    config.has_resid_mid = true;
+    config.module_sites = {
+        {"model.embed_tokens", Site::embedding, ""},
+        {"model.layers.{}", Site::resid_post, ""},
+        {"model.layers.{}.post_attention_layernorm", Site::attn_out, ""},
+        {"model.layers.{}.post_feedforward_layernorm", Site::mlp_out, ""},
+        {"model.norm", Site::final_norm, ""},
+        {"model.layers.{}.self_attn", Site::attn_out,
+         "in Gemma-2 a norm follows it before it is added to the residual stream"},
+        {"model.layers.{}.mlp", Site::mlp_out,
+         "in Gemma-2 a norm follows it before it is added to the residual stream"},
     };
-    at::Tensor block(int layer, const at::Tensor& stream, const Batch& batch, const PassTables& tables, KvCache* cache,
-                     std::int64_t keys) const;
-    std::pair<at::Tensor, at::Tensor> through_cache(int layer, const at::Tensor& k, const at::Tensor& v,
-                                                    const Batch& batch, KvCache& cache, std::int64_t keys) const;
-};
-
-std::pair<at::Tensor, at::Tensor> Gemma2::Impl::through_cache(int layer, const at::Tensor& k, const at::Tensor& v,
-                                                              const Batch& batch, KvCache& cache,
-                                                              std::int64_t keys) const {
-    const at::Tensor stored_k = cache.slots.select(0, layer).select(0, 0);  // [rows, kv_heads, max_length, head_dim]
-    const at::Tensor stored_v = cache.slots.select(0, layer).select(0, 1);
-    if (batch.whole_rows) {
-        stored_k.narrow(2, 0, keys).copy_(k);
-        stored_v.narrow(2, 0, keys).copy_(v);
-        return {k, v};
+    // The first 9b files carried 224 = hidden_size / heads; the right value is head_dim (transformers issue 31891).
+    if (config.hidden_size == 3584 && config.num_hidden_layers == 42 && scalar == 224) {
+        config.warnings.push_back("model configuration " + reader.where() +
+                                  ": query_pre_attn_scalar is 224, as in early gemma-2-9b files; " +
+                                  "the right value is 256. Fetch the current config.json.");
     }
-    const at::Tensor rows = to_tensor(batch.rows);
-    const at::Tensor at_position = to_tensor(batch.first_position);
-    const c10::List<std::optional<at::Tensor>> where({rows, std::nullopt, at_position});
-    stored_k.index_put_(where, k.squeeze(2));
-    stored_v.index_put_(where, v.squeeze(2));
-    return {stored_k.narrow(2, 0, keys).index_select(0, rows), stored_v.narrow(2, 0, keys).index_select(0, rows)};
-}
-
-at::Tensor Gemma2::Impl::block(int layer, const at::Tensor& stream, const Batch& batch, const PassTables& tables,
-                               KvCache* cache, std::int64_t keys) const {
-    const Gemma2LayerWeights& w = weights.layers[static_cast<std::size_t>(layer)];
-    const double eps = config.rms_norm_eps;
-    const std::int64_t slots = stream.size(0);
-    const std::int64_t tokens = stream.size(1);
-    const auto by_head = [&](const at::Tensor& x, std::int64_t heads) {
-        return x.view({slots, tokens, heads, config.head_dim}).transpose(1, 2);
-    };
-
-    const at::Tensor a = rms_norm(stream, w.input_layernorm, eps);
-    const at::Tensor q = apply_rotary(by_head(at::linear(a, w.q_proj), config.num_attention_heads), tables.rotary);
-    at::Tensor k = apply_rotary(by_head(at::linear(a, w.k_proj), config.num_key_value_heads), tables.rotary);
-    at::Tensor v = by_head(at::linear(a, w.v_proj), config.num_key_value_heads);
-    if (cache != nullptr) std::tie(k, v) = through_cache(layer, k, v, batch, *cache, keys);
-    const bool sliding = config.layer_types[static_cast<std::size_t>(layer)] == AttentionKind::sliding;
-    const at::Tensor mixed = attention(q, k, v, sliding ? tables.sliding_mask : tables.full_mask, config);
-    const at::Tensor middle = stream + rms_norm(at::linear(mixed, w.o_proj), w.post_attention_layernorm, eps);
-
-    const at::Tensor m = rms_norm(middle, w.pre_feedforward_layernorm, eps);
-    const at::Tensor gated = at::gelu(at::linear(m, w.gate_proj), "tanh") * at::linear(m, w.up_proj);
-    return middle + rms_norm(at::linear(gated, w.down_proj), w.post_feedforward_layernorm, eps);
-}
-
-at::Tensor Gemma2::Impl::run(const Batch& batch, int last_layer, KvCache* cache, std::int64_t keys,
-                             const SiteHook& hook) const {
-    const auto call_hook = [&](Site site, int layer, at::Tensor& stream) {
-        if (hook) hook(SiteContext{site, layer, batch.rows, batch.first_position, batch.valid_tokens}, stream);
-    };
-    PassTables tables;
-    tables.rotary = rotary_tables(batch.positions, config.head_dim, config.rope_theta);
-    tables.rotary.cos = tables.rotary.cos.unsqueeze(1);  // one for all heads
-    tables.rotary.sin = tables.rotary.sin.unsqueeze(1);
-    tables.full_mask = attention_mask(batch.positions, keys, AttentionKind::full, config.sliding_window);
-    tables.sliding_mask = attention_mask(batch.positions, keys, AttentionKind::sliding, config.sliding_window);
-
-    const auto scale = static_cast<float>(std::sqrt(static_cast<double>(config.hidden_size)));
-    at::Tensor stream = at::embedding(weights.embed_tokens, batch.tokens) * scale;
-    for (int layer = 0; layer <= last_layer; ++layer) {
-        call_hook(Site::resid_pre, layer, stream);
-        stream = block(layer, stream, batch, tables, cache, keys);
-        call_hook(Site::resid_post, layer, stream);
-    }
-    return stream;
-}
-
-at::Tensor Gemma2::Impl::logits(const at::Tensor& stream) const {
-    const at::Tensor normed = rms_norm(stream, weights.norm, config.rms_norm_eps);
-    return soft_cap(at::linear(normed, weights.embed_tokens), config.final_logit_softcapping);
-}
-
-Gemma2::Gemma2(Gemma2Config config, Gemma2Weights weights)
-    : impl_(std::make_unique<Impl>(Impl{std::move(config), std::move(weights)})) {}
-Gemma2::Gemma2(Gemma2&&) noexcept = default;
-Gemma2& Gemma2::operator=(Gemma2&&) noexcept = default;
-Gemma2::~Gemma2() = default;
-
-const Gemma2Config& Gemma2::config() const {
-    return impl_->config;
-}
-
-at::Tensor Gemma2::forward(std::span<const std::vector<std::int32_t>> rows, const SiteHook& hook) const {
-    const Batch batch = right_padded(rows, impl_->config);
-    const int last = static_cast<int>(impl_->config.num_hidden_layers) - 1;
-    return impl_->logits(impl_->run(batch, last, nullptr, batch.tokens.size(1), hook));
-}
-
-void Gemma2::run_blocks(std::span<const std::vector<std::int32_t>> rows, int last_layer, const SiteHook& hook) const {
-    if (last_layer < 0 || last_layer >= impl_->config.num_hidden_layers) {
-        throw UsageError("layer " + std::to_string(last_layer) + " does not exist; the model has " +
-                         std::to_string(impl_->config.num_hidden_layers) + " layers, counted from 0.");
-    }
-    const Batch batch = right_padded(rows, impl_->config);
-    impl_->run(batch, last_layer, nullptr, batch.tokens.size(1), hook);
-}
-
-at::Tensor Gemma2::prefill(std::span<const std::vector<std::int32_t>> rows, KvCache& cache,
-                           const SiteHook& hook) const {
-    const Batch batch = right_padded(rows, impl_->config);
-    const std::int64_t tokens = batch.tokens.size(1);
-    if (cache.lengths.size() != rows.size() || tokens > cache.slots.size(4) ||
-        std::any_of(cache.lengths.begin(), cache.lengths.end(), [](std::int64_t length) { return length != 0; })) {
-        throw InternalError("prefill needs an empty cache with as many rows as the batch and room for its longest row");
-    }
-    const int last = static_cast<int>(impl_->config.num_hidden_layers) - 1;
-    const at::Tensor stream = impl_->run(batch, last, &cache, tokens, hook);
-    cache.lengths = batch.valid_tokens;
-    // Only the last token of each row predicts something new, and the unembedding is the largest matrix.
-    const at::Tensor last_tokens = to_tensor(batch.valid_tokens) - 1;
-    return impl_->logits(stream.index({to_tensor(batch.rows), last_tokens}));
-}
-
-at::Tensor Gemma2::decode_step(std::span<const std::int32_t> tokens, std::span<const std::int64_t> active_rows,
-                               KvCache& cache, const SiteHook& hook) const {
-    const std::size_t slots = active_rows.size();
-    if (slots == 0 || tokens.size() != slots)
-        throw InternalError("decode_step needs one token for each of at least one active row");
-    Batch batch;
-    batch.whole_rows = false;
-    batch.tokens = at::empty({static_cast<std::int64_t>(slots), 1}, at::kLong);
-    std::int64_t keys = 0;
-    for (std::size_t slot = 0; slot < slots; ++slot) {
-        const auto row = static_cast<std::size_t>(active_rows[slot]);
-        if (row >= cache.lengths.size())
-            throw InternalError("decode_step: row " + std::to_string(row) + " is not in the cache");
-        const std::int64_t position = cache.lengths[row];
-        if (position == 0) throw InternalError("decode_step: row " + std::to_string(row) + " has not been prefilled");
-        if (position >= cache.slots.size(4) || position >= impl_->config.max_position_embeddings) {
-            throw InternalError("decode_step: the cache of row " + std::to_string(row) + " is full");
-        }
-        check_token(tokens[slot], row, impl_->config);
-        batch.tokens.data_ptr<std::int64_t>()[slot] = tokens[slot];
-        batch.rows.push_back(active_rows[slot]);
-        batch.first_position.push_back(position);
-        batch.valid_tokens.push_back(1);
-        keys = std::max(keys, position + 1);
-    }
-    batch.positions = to_tensor(batch.first_position).unsqueeze(1);
-    const int last = static_cast<int>(impl_->config.num_hidden_layers) - 1;
-    const at::Tensor stream = impl_->run(batch, last, &cache, keys, hook);
-    for (const std::int64_t row : batch.rows)
-        cache.lengths[static_cast<std::size_t>(row)] += 1;
-    return impl_->logits(stream.squeeze(1));
+    return {config, [config](WeightReader& weights) { return std::make_unique<Gemma2>(config, weights); }};
 }
 
 }  // namespace pva::model

@@ -1,12 +1,18 @@
-// Finding and loading a model folder.
+// Finding and loading a model.
 #include "pva/model/load.h"
 
+#include <algorithm>
 #include <filesystem>
+#include <fstream>
 #include <utility>
+
+#include <nlohmann/json.hpp>
 
 #include "pva/core/error.h"
 #include "pva/core/sha256.h"
 #include "pva/io/safetensors.h"
+#include "pva/model/architecture.h"
+#include "pva/model/hub_cache.h"
 #include "pva/model/weights.h"
 
 namespace pva::model {
@@ -16,54 +22,112 @@ namespace fs = std::filesystem;
 namespace {
 
 constexpr const char* expected_files =
-    "A model folder holds config.json, model.safetensors and tokenizer.model (Hugging Face layout).";
+    "A model folder holds config.json, model.safetensors (or model.safetensors.index.json with its shards) and "
+    "tokenizer.json or tokenizer.model (Hugging Face layout).";
 
-std::string name_of_folder(const fs::path& folder) {
-    fs::path path = fs::absolute(folder).lexically_normal();
-    if (path.filename().empty()) path = path.parent_path();  // a trailing slash
-    if (path.parent_path().filename() == "snapshots") {
-        const std::string repository = path.parent_path().parent_path().filename().string();  // models--OWNER--NAME
-        const std::size_t separator = repository.rfind("--");
-        if (repository.starts_with("models--") && separator != std::string::npos)
-            return repository.substr(separator + 2);
+void add_generation_eos(ModelConfig& config, const std::string& path) {
+    std::ifstream file(path, std::ios::binary);
+    nlohmann::json object;
+    try {
+        object = nlohmann::json::parse(file);
+    } catch (const nlohmann::json::exception& error) {
+        throw InputError("generation configuration " + path + " is not valid JSON (" + error.what() +
+                         "). Fetch the file again.");
     }
-    return path.filename().string();
+    if (!object.is_object() || !object.contains("eos_token_id") || object["eos_token_id"].is_null()) return;
+    const nlohmann::json eos = object["eos_token_id"];
+    const nlohmann::json list = eos.is_array() ? eos : nlohmann::json::array({eos});
+    for (const nlohmann::json& id : list) {
+        if (!id.is_number_integer() || id.get<std::int64_t>() < 0 || id.get<std::int64_t>() >= config.vocab_size) {
+            throw InputError("generation configuration " + path + ": eos_token_id " + id.dump() +
+                             " is no token id below vocab_size = " + std::to_string(config.vocab_size) + ".");
+        }
+        config.eos_token_ids.push_back(id.get<std::int32_t>());
+    }
+    std::sort(config.eos_token_ids.begin(), config.eos_token_ids.end());
+    config.eos_token_ids.erase(std::unique(config.eos_token_ids.begin(), config.eos_token_ids.end()),
+                               config.eos_token_ids.end());
+}
+
+ParsedArchitecture load_parsed(const ModelFiles& files) {
+    ParsedArchitecture parsed = load_architecture(files.config);
+    if (!files.generation_config.empty()) add_generation_eos(parsed.config, files.generation_config);
+    return parsed;
 }
 
 }  // namespace
 
-ModelFiles find_model_files(const std::string& folder) {
-    const fs::path root(folder);
-    if (!fs::is_directory(root)) throw InputError("model folder " + folder + " does not exist. " + expected_files);
-    const auto file = [&](const char* name) {
-        const fs::path path = root / name;
-        if (!fs::is_regular_file(path)) {
-            std::string message = "model folder " + folder + " has no " + name + ". " + expected_files;
-            if (fs::exists(root / "model.safetensors.index.json")) {
-                message +=
-                    " Weights in several files (model.safetensors.index.json) are not read; join them into one file.";
-            }
-            throw InputError(message);
+ModelFiles find_model_files(const std::string& model) {
+    ResolvedModel resolved = resolve_model(model, hub_environment_from_process());
+    const fs::path root(resolved.folder);
+    // The first of the names that is there; empty when none is.
+    const auto first_of = [&](std::initializer_list<const char*> names) -> std::string {
+        for (const char* name : names) {
+            if (fs::is_regular_file(root / name)) return (root / name).string();
         }
-        return path.string();
+        return "";
     };
-    return ModelFiles{folder, name_of_folder(root), file("config.json"), file("model.safetensors"),
-                      file("tokenizer.model")};
+    ModelFiles files;
+    files.folder = resolved.folder;
+    files.name = std::move(resolved.name);
+    files.revision = std::move(resolved.revision);
+    files.notes = std::move(resolved.notes);
+    files.config = first_of({"config.json"});
+    files.weights = first_of({"model.safetensors", "model.safetensors.index.json"});
+    files.tokenizer = first_of({"tokenizer.json", "tokenizer.model"});
+    files.generation_config = first_of({"generation_config.json"});
+    const auto missing = [&](const std::string& what) {
+        std::string message = "model folder " + files.folder + " has no " + what + ". " + expected_files;
+        if (fs::exists(root / "pytorch_model.bin") || fs::exists(root / "pytorch_model.bin.index.json")) {
+            message += " pytorch_model.bin is not read (a pickle can run code); convert it with save_pretrained(folder, "
+                       "safe_serialization=True).";
+        }
+        throw InputError(message);
+    };
+    if (files.config.empty()) missing("config.json");
+    if (files.weights.empty()) missing("model.safetensors");
+    return files;
+}
+
+void require_tokenizer(const ModelFiles& files) {
+    if (files.tokenizer.empty()) {
+        throw InputError("model folder " + files.folder + " has no tokenizer.json and no tokenizer.model. " +
+                         expected_files);
+    }
 }
 
 ModelHashes hash_model_files(const ModelFiles& files) {
-    return {sha256_file_hex(files.config), sha256_file_hex(files.weights)};
+    const io::SafetensorsSet weights(files.weights);
+    const std::vector<std::string> all = weights.files();
+    ModelHashes hashes{sha256_file_hex(files.config), ""};
+    if (all.size() == 1) {
+        hashes.weights = sha256_file_hex(all.front());
+        return hashes;
+    }
+    std::string lines;
+    for (const std::string& path : all)
+        lines += sha256_file_hex(path) + "  " + fs::path(path).filename().string() + "\n";
+    hashes.weights = sha256_hex(lines);
+    return hashes;
 }
 
-Gemma2 load_model(const ModelFiles& files) {
-    Gemma2Config config = load_gemma2_config(files.config);
-    const io::SafetensorsFile weights(files.weights);
-    Gemma2Weights loaded = load_gemma2_weights(config, weights);
-    return Gemma2(std::move(config), std::move(loaded));
+ModelConfig load_config(const ModelFiles& files) {
+    return load_parsed(files).config;
 }
 
-Gemma2 load_model(const std::string& folder) {
-    return load_model(find_model_files(folder));
+Model load_model(const ModelFiles& files, const Placement& placement) {
+    ParsedArchitecture parsed = load_parsed(files);
+    const io::SafetensorsSet tensors(files.weights);
+    for (const std::string& warning : tensors.warnings())
+        parsed.config.warnings.push_back(warning);
+    WeightReader weights(tensors, placement);
+    std::unique_ptr<Architecture> architecture = parsed.load(weights);
+    weights.check_all_taken();
+    return Model(std::move(parsed.config), placement, std::move(architecture), weights.parameters(), weights.bytes());
+}
+
+Model load_model(const std::string& model, const Placement& placement) {
+    return load_model(find_model_files(model), placement);
 }
 
 }  // namespace pva::model

@@ -2,7 +2,11 @@
 #include "pva/phases/inputs.h"
 
 #include <algorithm>
+#include <cerrno>
+#include <cstring>
 #include <filesystem>
+#include <fstream>
+#include <iterator>
 #include <sstream>
 
 #include "pva/core/error.h"
@@ -37,9 +41,69 @@ ProblemRange load_range(Context& context, const std::string& path, const RangeOp
     });
 }
 
-ModelInput find_model(Context& context, const std::string& folder) {
+void register_model_option(OptionSet& set, std::string& model) {
+    set.add("model", model, "MODEL", "model folder in Hugging Face layout, or a name such as google/gemma-2-2b that is in the offline Hugging Face cache").required();
+}
+
+void register_device_option(OptionSet& set, PlacementOptions& options) {
+    set.add("device", options.device, "KIND", "where the model runs; auto: a GPU if this rank has one").one_of({"auto", "cpu", "cuda"});
+}
+
+void register_options(OptionSet& set, PlacementOptions& options) {
+    register_device_option(set, options);
+    set.add("dtype", options.dtype, "TYPE", "data type of the model's weights and arithmetic").one_of(model::dtype_names()).changes_results();
+}
+
+model::Placement place_model(Context& context, const PlacementOptions& options) {
+    const model::Placement placement = mpi::agreed(
+        context.comm, [&] { return model::choose_placement(options.device, model::dtype_from_name(options.dtype), context.binding.gpu); });
+    const std::vector<std::string> devices = context.comm.all_gather(std::string(model::device_name(placement.device)));
+    mpi::agreed(context.comm, [&] {
+        const auto other = std::find_if(devices.begin(), devices.end(), [&](const std::string& device) { return device != devices.front(); });
+        if (other != devices.end()) {
+            throw InputError("rank 0 would run on " + devices.front() + ", rank " + std::to_string(other - devices.begin()) + " on " + *other +
+                             "; give every rank a GPU, or say --device cpu");
+        }
+    });
+    return placement;
+}
+
+std::vector<std::string> read_texts(const std::string& path) {
+    std::ifstream file(path, std::ios::binary);
+    if (!file) throw InputError(path + ": the text cannot be opened (" + std::strerror(errno) + "); check the path");
+    std::vector<std::string> texts;
+    if (!path.ends_with(".jsonl")) {
+        texts.emplace_back(std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>());
+    } else {
+        std::string line;
+        for (std::int64_t number = 1; std::getline(file, line); ++number) {
+            if (line.find_first_not_of(" \t\r") == std::string::npos) continue;
+            try {
+                texts.push_back(nlohmann::json::parse(line).at("text").get<std::string>());
+            } catch (const nlohmann::json::exception&) {
+                throw InputError(path + " line " + std::to_string(number) + ": not a JSON object with a text field `text`; mend or remove the line");
+            }
+        }
+    }
+    std::erase(texts, "");
+    if (texts.empty()) throw InputError(path + ": holds no text");
+    return texts;
+}
+
+text::Tokenizer load_tokenizer(Context& context, const ModelInput& model) {
+    return mpi::agreed(context.comm, [&] {
+        model::require_tokenizer(model.files);
+        return text::Tokenizer::load(model.files.tokenizer);
+    });
+}
+
+ModelInput find_model(Context& context, const std::string& model) {
     ModelInput input;
-    input.files = mpi::agreed(context.comm, [&] { return model::find_model_files(folder); });
+    input.files = mpi::agreed(context.comm, [&] { return model::find_model_files(model); });
+    for (const std::string& note : input.files.notes) {
+        if (context.first_rank()) context.log.warning(note);
+    }
+    if (!input.files.revision.empty()) context.log.info("model: " + input.files.folder);
     const std::string hashes = mpi::on_first_rank(context.comm, [&] {
         const model::ModelHashes found = model::hash_model_files(input.files);
         return found.config + " " + found.weights;

@@ -21,7 +21,7 @@
 namespace pva::phases {
 
 void register_options(OptionSet& set, Phase1Options& options) {
-    set.add("model", options.model, "DIR", "model folder in Hugging Face layout (config.json, model.safetensors, tokenizer.model)").required();
+    register_model_option(set, options.model);
     set.add("problems", options.problems, "FILE", "problems as JSONL with MBPP's fields").required();
     set.add("difficulty-mapping", options.difficulty, "FILE", "result of pva_phase0, stored with each problem; the newest one that fits when not given");
     register_options(set, options.range);
@@ -29,6 +29,7 @@ void register_options(OptionSet& set, Phase1Options& options) {
     set.add("max-new-tokens", options.max_new_tokens, "N", "longest answer").at_least(1).changes_results();
     set.add("batch-size", options.batch_size, "N", "problems generated together; belongs to the identity of a run").at_least(1).changes_results();
     set.add("threads", options.threads, "N", "threads a rank; belongs to the identity of a run (0: by the affinity mask)").at_least(0);
+    register_options(set, options.placement);
     set.add_flag("fresh", options.fresh, "start over even if there is a finished or unfinished file");
     set.add_flag("dry-run", options.dry_run, "check all inputs, say what would be done, write no result");
     register_options(set, options.python);
@@ -147,7 +148,7 @@ Report run_phase1(Context& context, const Phase1Options& options) {
     const auto problems = range.problems();
     const auto n = static_cast<std::int64_t>(problems.size());
     const ModelInput model_input = find_model(context, options.model);
-    const text::Tokenizer tokenizer = mpi::agreed(comm, [&] { return text::Tokenizer::load(model_input.files.tokenizer); });
+    const text::Tokenizer tokenizer = load_tokenizer(context, model_input);
     const tasks::PromptTemplate prompt_template = tasks::prompt_template_from_name(options.prompt);
     const int threads = thread_count(context, options.threads);
 
@@ -205,10 +206,11 @@ Report run_phase1(Context& context, const Phase1Options& options) {
     });
 
     model::set_threads(threads);
-    const model::Gemma2 model = mpi::agreed(comm, [&] { return model::load_model(model_input.files); });
+    const model::Placement placement = place_model(context, options.placement);
+    const model::Model model = mpi::agreed(comm, [&] { return model::load_model(model_input.files, placement); });
     mpi::agreed(comm, [&] { check_tokenizer(tokenizer, model.config().vocab_size, model_input); });
     for (const std::string& warning : model.config().warnings) {
-        if (context.first_rank()) context.log.warning(model_input.files.config + ": " + warning);
+        if (context.first_rank()) context.log.warning(warning);
     }
     generate::GenerationSettings settings;
     settings.max_new_tokens = static_cast<int>(options.max_new_tokens);
@@ -251,8 +253,9 @@ Report run_phase1(Context& context, const Phase1Options& options) {
                      {"position", "last-prompt"},
                      {"extraction", "complete-program"},
                      {"temperature", 0.0},
+                     {"eos_token_ids", model.config().eos_token_ids},
                      {"threads", threads},
-                     {"device", "cpu"}};
+                     {"device", model::device_name(placement.device)}};
     add_result_options(context, plan.identity);
     if (options.dry_run) return dry_run_report(context, plan, "problems");
 
@@ -288,7 +291,7 @@ Report run_phase1(Context& context, const Phase1Options& options) {
             if (!file.is_done(block.units[i])) rows[i].job = context.python->submit(program_for(problems[first + i], rows[i].extraction.program));
         };
         const auto complete = [&](std::size_t i, std::string_view text) { return tasks::program_end(text, entry_points[first + i]).has_value(); };
-        generate::generate_batch(model, tokenizer, std::span(prompt_tokens).subspan(first, rows.size()), settings, complete, hand_over);
+        generate::generate_batch(model, &tokenizer, std::span(prompt_tokens).subspan(first, rows.size()), settings, complete, hand_over);
         const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - clock).count();
         generation_seconds += seconds;
         std::int64_t solved = 0;

@@ -25,7 +25,7 @@
 namespace pva::phases {
 
 void register_options(OptionSet& set, Phase2Options& options) {
-    set.add("model", options.model, "DIR", "model folder of phase 1 (general text is run through it)").required();
+    register_model_option(set, options.model);
     set.add("problems", options.problems, "FILE", "problems of phase 1").required();
     set.add("sae", options.sae, "DIR", "folder with layer_N/params.npz (Gemma Scope layout), or such files separated by commas").required();
     set.add("general-text", options.general_text, "FILE", "general text, JSONL with a field text: latents that fire there too often are dropped").required();
@@ -39,6 +39,7 @@ void register_options(OptionSet& set, Phase2Options& options) {
     set.add("top-k", options.top_k, "N", "length of the ranked lists").at_least(1).changes_results();
     set.add("min-rows", options.min_rows, "N", "latents firing on fewer rows of the part are dropped").at_least(0).changes_results();
     set.add("threads", options.threads, "N", "threads a rank; belongs to the identity of a run (0: by the affinity mask)").at_least(0);
+    register_device_option(set, options.placement);
     set.add_flag("fresh", options.fresh, "start over even if there is a finished or unfinished file");
     set.add_flag("dry-run", options.dry_run, "check all inputs, say what would be done, write no result");
 }
@@ -47,24 +48,6 @@ namespace {
 
 constexpr std::int64_t rows_per_block = 256;
 constexpr std::int64_t documents_per_block = 8;
-
-std::vector<std::string> read_general_text(const std::string& path) {
-    std::ifstream file(path);
-    if (!file) throw InputError(path + ": the general text cannot be opened (" + std::strerror(errno) + "); without it the general-language filter has nothing to go by");
-    std::vector<std::string> texts;
-    std::string line;
-    for (std::int64_t number = 1; std::getline(file, line); ++number) {
-        if (line.find_first_not_of(" \t\r") == std::string::npos) continue;
-        try {
-            texts.push_back(nlohmann::json::parse(line).at("text").get<std::string>());
-        } catch (const nlohmann::json::exception&) {
-            throw InputError(path + " line " + std::to_string(number) + ": not a JSON object with a text field `text`; mend or remove the line");
-        }
-        if (texts.back().empty()) texts.pop_back();
-    }
-    if (texts.empty()) throw InputError(path + ": holds no text");
-    return texts;
-}
 
 /// A growing record of plain numbers, and the reader of one.
 struct RecordWriter {
@@ -179,12 +162,16 @@ Report run_phase2(Context& context, const Phase2Options& options) {
 
     // General text, cut into pieces of at most general_tokens.
     const int threads = thread_count(context, options.threads);
-    const text::Tokenizer tokenizer = mpi::agreed(comm, [&] { return text::Tokenizer::load(model_input.files.tokenizer); });
+    const text::Tokenizer tokenizer = load_tokenizer(context, model_input);
+    // The general text goes through the model in the data type of the residual stream it is compared with.
+    PlacementOptions placement_options = options.placement;
+    placement_options.dtype = dataset.identity().value("dtype", placement_options.dtype);
+    const model::Placement placement = place_model(context, placement_options);
     std::string general_hash;
     const std::vector<std::vector<std::int32_t>> documents = mpi::agreed(comm, [&] {
         general_hash = sha256_file_hex(options.general_text);
         std::vector<std::vector<std::int32_t>> pieces;
-        for (const std::string& text : read_general_text(options.general_text)) {
+        for (const std::string& text : read_texts(options.general_text)) {
             std::vector<std::int32_t> tokens = tokenizer.encode(text, true);
             if (static_cast<std::int64_t>(tokens.size()) > options.general_tokens) tokens.resize(static_cast<std::size_t>(options.general_tokens));
             pieces.push_back(std::move(tokens));
@@ -220,7 +207,8 @@ Report run_phase2(Context& context, const Phase2Options& options) {
                           {"saes", sae_hashes},
                           {"general_text", general_hash},
                           {"threads", threads},
-                          {"device", "cpu"}});
+                          {"dtype", model::dtype_name(placement.dtype)},
+                          {"device", model::device_name(placement.device)}});
     add_result_options(context, plan.identity);
     if (options.dry_run) return dry_run_report(context, plan, "blocks");
 
@@ -275,7 +263,7 @@ Report run_phase2(Context& context, const Phase2Options& options) {
     }
 
     model::set_threads(threads);
-    std::optional<model::Gemma2> model;
+    std::optional<model::Model> model;
     work_through(context, *opened.file, "blocks", "", blocks, [&](const WorkBlock& block) -> std::int64_t {
         const std::int64_t unit = block.units.front();
         if (unit < code_units) {
@@ -286,15 +274,15 @@ Report run_phase2(Context& context, const Phase2Options& options) {
             opened.file->write_segment(unit, code_record(sae::encode(loaded[static_cast<std::size_t>(layer_index)], residual, static_cast<std::size_t>(count))));
             return 0;
         }
-        if (!model) model = model::load_model(model_input.files);
+        if (!model) model = model::load_model(model_input.files, placement);
         const std::int64_t first = (unit - code_units) * documents_per_block;
         const std::int64_t count = std::min(documents_per_block, n_documents - first);
         model::CaptureRequest request;
         request.layers.assign(layers.begin(), layers.end());
         std::vector<std::vector<std::uint64_t>> fired(static_cast<std::size_t>(n_layers), std::vector<std::uint64_t>(d_sae, 0));
         std::uint64_t tokens = 0;
-        capture::capture_rows(*model, std::span(documents).subspan(static_cast<std::size_t>(first), static_cast<std::size_t>(count)), request,
-                              {static_cast<int>(documents_per_block), true}, [&](const capture::CapturedRows& captured) {
+        capture::capture_rows(*model, std::span(documents).subspan(static_cast<std::size_t>(first), static_cast<std::size_t>(count)), std::span(&request, 1),
+                              {static_cast<int>(documents_per_block), true, {}}, [&](const capture::CapturedRows& captured) {
                                   const auto layer_index = static_cast<std::size_t>(std::find(layers.begin(), layers.end(), captured.layer) - layers.begin());
                                   const std::size_t positions = captured.rows.size() / static_cast<std::size_t>(d_model);
                                   if (layer_index == 0) tokens += positions;

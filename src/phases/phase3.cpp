@@ -20,7 +20,7 @@
 namespace pva::phases {
 
 void register_options(OptionSet& set, Phase3Options& options) {
-    set.add("model", options.model, "DIR", "model folder of phase 1").required();
+    register_model_option(set, options.model);
     set.add("problems", options.problems, "FILE", "problems of phase 1").required();
     set.add("sae", options.sae, "DIR", "the SAEs of phase 2").required();
     set.add("dataset", options.dataset, "FILE", "result of pva_phase1; the newest one that fits when not given");

@@ -8,7 +8,7 @@
 #include <string_view>
 #include <vector>
 
-#include "pva/model/gemma2.h"
+#include "pva/model/model.h"
 #include "pva/model/sites.h"
 #include "pva/text/tokenizer.h"
 
@@ -33,6 +33,7 @@ struct GenerationSettings {
     int max_new_tokens = 0;         ///< EOS counts; 0 runs the prompts only
     model::CaptureRequest capture;  ///< which layers' rows to keep at the last prompt token; none by default
     bool log_probabilities = false;
+    bool stop_at_eos = true;  ///< false: an EOS token is a token like any other
 };
 
 struct Generation {
@@ -47,12 +48,13 @@ struct Generation {
 using FinishedCallback = std::function<void(std::size_t row, const Generation& generation)>;
 
 /// Continues every prompt greedily (largest logit; of equal ones the lowest id). A row ends at an EOS token of the
-/// model, when `stop_rule` (may be empty) says so, or after max_new_tokens, and leaves the batch then. The result is a
+/// model, when `stop_rule` (may be empty) says so, or after max_new_tokens, and leaves the batch then. Without a
+/// tokenizer (null) there is no text, and a stop rule sees an empty one. The result is a
 /// function of the whole block of prompts and the settings at a fixed number of threads: rows of other blocks do not
 /// matter, rows of the same block may in the last bits. Errors: InputError for a prompt without tokens, with an id the
 /// model does not have, or longer than max_position_embeddings - max_new_tokens (naming the row), for a generated id
 /// unknown to the tokenizer, and when logits are not finite; UsageError for bad settings.
-std::vector<Generation> generate_batch(const model::Gemma2& model, const text::Tokenizer& tokenizer,
+std::vector<Generation> generate_batch(const model::Model& model, const text::Tokenizer* tokenizer,
                                        std::span<const Prompt> prompts, const GenerationSettings& settings,
                                        const StopRule& stop_rule = {}, const FinishedCallback& on_finished = {});
 

@@ -2,35 +2,48 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
-#include "pva/model/gemma2.h"
+#include "pva/model/model.h"
+#include "pva/model/placement.h"
 
 namespace pva::model {
 
-/// The files of a model folder. `name` is the folder's last component as it enters the names of result files; for a
-/// snapshot in a Hugging Face cache (models--google--gemma-2-2b/snapshots/...) it is the model's ("gemma-2-2b").
+/// The files of a model. `name` enters the names of result files: the folder's last component, or the model's name in
+/// a Hugging Face cache ("gemma-2-2b").
 struct ModelFiles {
     std::string folder;
     std::string name;
-    std::string config;     ///< config.json
-    std::string weights;    ///< model.safetensors
-    std::string tokenizer;  ///< tokenizer.model (SentencePiece)
+    std::string revision;           ///< commit of a Hugging Face cache; empty for a plain folder
+    std::string config;             ///< config.json
+    std::string weights;            ///< model.safetensors or model.safetensors.index.json
+    std::string tokenizer;          ///< tokenizer.json, else tokenizer.model; empty when there is neither
+    std::string generation_config;  ///< generation_config.json; empty when there is none
+    std::vector<std::string> notes;  ///< what the user should know about the choice of the folder, one line each
 };
 
-/// Looks at the folder without reading the weights. Errors: InputError saying which of the three files is missing.
-ModelFiles find_model_files(const std::string& folder);
+/// Looks at the folder, or for a name such as google/gemma-2-2b at the offline Hugging Face cache, without reading the
+/// weights. Never uses the network. Errors: InputError saying which file is missing and how to get it.
+ModelFiles find_model_files(const std::string& model);
 
-/// SHA-256 of the two files that, with the prompt, decide every number; 64 hexadecimal digits each.
+/// Errors: InputError when the model has no tokenizer.
+void require_tokenizer(const ModelFiles& files);
+
+/// SHA-256 of the files that, with the prompt, decide every number; 64 hexadecimal digits each.
 struct ModelHashes {
     std::string config;
-    std::string weights;
+    std::string weights;  ///< of the file; of several: of the lines "SHA-256  NAME" in the order of their names
 };
-/// Reads the whole weights file: about a second per gigabyte. Errors: InputError.
+/// Reads all weights: about a second per gigabyte. Errors: InputError.
 ModelHashes hash_model_files(const ModelFiles& files);
 
+/// The configuration with the ids that end a generation from generation_config.json added to those of config.json, as
+/// chat models need it. Errors: InputError naming file and field.
+ModelConfig load_config(const ModelFiles& files);
+
 /// Reads configuration and weights. Errors: InputError naming file, field or tensor.
-Gemma2 load_model(const ModelFiles& files);
+Model load_model(const ModelFiles& files, const Placement& placement = {});
 /// The same with find_model_files before it.
-Gemma2 load_model(const std::string& folder);
+Model load_model(const std::string& model, const Placement& placement = {});
 
 }  // namespace pva::model

@@ -1,39 +1,58 @@
-// The weights of a Gemma-2 model as float32 tensors, every one accounted for. For the sources of this room.
+// Reading a model's tensors from safetensors files, every one accounted for. For the sources of this room.
 #pragma once
 
+#include <cstdint>
+#include <set>
+#include <string>
 #include <vector>
 
 #include <ATen/ATen.h>
 
 #include "pva/io/safetensors.h"
 #include "pva/model/config.h"
+#include "pva/model/placement.h"
 
 namespace pva::model {
 
-/// Weights of one block; linear weights are [out, in], norm weights [hidden_size] (applied as 1 + w).
-struct Gemma2LayerWeights {
-    at::Tensor input_layernorm;
-    at::Tensor q_proj;  ///< [heads * head_dim, hidden_size]
-    at::Tensor k_proj;  ///< [kv_heads * head_dim, hidden_size]
-    at::Tensor v_proj;  ///< [kv_heads * head_dim, hidden_size]
-    at::Tensor o_proj;  ///< [hidden_size, heads * head_dim]
-    at::Tensor post_attention_layernorm;
-    at::Tensor pre_feedforward_layernorm;
-    at::Tensor gate_proj;  ///< [intermediate_size, hidden_size]
-    at::Tensor up_proj;    ///< [intermediate_size, hidden_size]
-    at::Tensor down_proj;  ///< [hidden_size, intermediate_size]
-    at::Tensor post_feedforward_layernorm;
-};
+/// ATen's names of a placement.
+at::ScalarType scalar_type(Dtype dtype);
+at::TensorOptions tensor_options(const Placement& placement);
 
-struct Gemma2Weights {
-    at::Tensor embed_tokens;  ///< [vocab_size, hidden_size], also the unembedding
-    std::vector<Gemma2LayerWeights> layers;
-    at::Tensor norm;  ///< final norm, [hidden_size]
-};
+/// Takes tensors by name and remembers which it took.
+class WeightReader {
+  public:
+    WeightReader(const io::SafetensorsSet& files, const Placement& placement);
 
-/// Copies float32, float16 or bfloat16 tensors of the file to float32 (exact). Errors: InputError, naming the tensor,
-/// for one that is missing, unknown, of another shape or dtype, or holds values that are not finite, and for an
-/// lm_head.weight that differs from embed_tokens.
-Gemma2Weights load_gemma2_weights(const Gemma2Config& config, const io::SafetensorsFile& file);
+    /// The tensor in the placement's data type, on its device; stored as F32, F16 or BF16. Conversion is exact from
+    /// those to float32. Errors: InputError, naming the tensor, when it is missing, of another shape or dtype, or holds
+    /// values that are not finite (also after conversion).
+    at::Tensor take(const std::string& name, const std::vector<std::int64_t>& shape);
+    /// The same, or an undefined tensor when `wanted` is false (a bias that the configuration switches off).
+    at::Tensor take_if(bool wanted, const std::string& name, const std::vector<std::int64_t>& shape);
+    bool contains(const std::string& name) const;
+    /// A buffer that means nothing for the result; need not be there.
+    void ignore(const std::string& name);
+
+    /// The unembedding matrix [vocab_size, hidden_size]: the first of `names` that is there; tied models use
+    /// `embedding`. Errors: InputError when an untied model has none of them, or a tied one stores one that differs.
+    at::Tensor take_unembedding(const std::vector<std::string>& names, const at::Tensor& embedding,
+                                const ModelConfig& config);
+
+    /// Errors: InputError naming tensors that nobody took: leaving them out could change the result.
+    void check_all_taken() const;
+
+    const Placement& placement() const { return placement_; }
+    std::int64_t parameters() const { return parameters_; }  ///< numbers taken so far
+    std::int64_t bytes() const { return bytes_; }            ///< bytes they take in the placement's data type
+
+  private:
+    [[noreturn]] void refuse(const std::string& reason) const;
+
+    const io::SafetensorsSet& files_;
+    Placement placement_;
+    std::set<std::string> taken_;
+    std::int64_t parameters_ = 0;
+    std::int64_t bytes_ = 0;
+};
 
 }  // namespace pva::model

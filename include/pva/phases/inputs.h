@@ -44,7 +44,25 @@ struct ModelInput {
     model::ModelFiles files;
     model::ModelHashes hashes;
 };
-ModelInput find_model(Context& context, const std::string& folder);
+ModelInput find_model(Context& context, const std::string& model);
+
+/// Adds --model, the same for all executables.
+void register_model_option(OptionSet& set, std::string& model);
+
+/// Where and in what precision a model runs.
+struct PlacementOptions {
+    std::string device = "auto";
+    std::string dtype = "float32";
+};
+/// --device, and with register_options also --dtype.
+void register_device_option(OptionSet& set, PlacementOptions& options);
+void register_options(OptionSet& set, PlacementOptions& options);
+
+/// Collective. The same kind of device on all ranks, or AgreedError naming two ranks that differ.
+model::Placement place_model(Context& context, const PlacementOptions& options);
+
+/// Collective. The model's tokenizer. Errors (AgreedError): InputError when there is none or it cannot be read.
+text::Tokenizer load_tokenizer(Context& context, const ModelInput& model);
 
 /// Collective. The file named on the command line, or the newest complete one in <data>/<folder> whose identity agrees with
 /// `wanted`; says which one it took. A named file that does not agree is refused with the key that differs.
@@ -99,6 +117,10 @@ std::vector<LayerSae> find_layer_saes(const std::string& option);
 
 /// Identity of a phase that works on a study: phase, versions, model, problems, range, inputs.
 nlohmann::ordered_json study_identity(const Context& context, const std::string& phase, const io::FileSchema& schema, const Study& study);
+
+/// The texts of a file: of each line of a JSONL file (`*.jsonl`) its field `text`, empty ones left out; any other file is
+/// one text. Errors: InputError naming file and line, and when there is no text at all.
+std::vector<std::string> read_texts(const std::string& path);
 
 /// Number of threads: the option, or what the affinity mask gives when it is 0.
 int thread_count(const Context& context, std::int64_t option);

@@ -15,6 +15,7 @@ struct Phase1Options {
     std::int64_t max_new_tokens = 800;
     std::int64_t batch_size = 16;     ///< problems generated together; rows may depend on it in their last bits
     std::int64_t threads = 0;
+    PlacementOptions placement;
     PythonOptions python;
     bool fresh = false;
     bool dry_run = false;

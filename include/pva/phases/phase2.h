@@ -19,6 +19,7 @@ struct Phase2Options {
     std::int64_t top_k = 20;
     std::int64_t min_rows = 5;
     std::int64_t threads = 0;
+    PlacementOptions placement;          ///< of the model on the general text; its data type is the dataset's
     bool fresh = false;
     bool dry_run = false;
 };

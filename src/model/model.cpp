@@ -1,0 +1,205 @@
+// The frame of a forward pass: batches, cache, sites of the residual stream.
+#include "pva/model/model.h"
+
+#include <algorithm>
+#include <string>
+
+#include <ATen/ATen.h>
+
+#include "pva/core/error.h"
+#include "pva/model/architecture.h"
+
+namespace pva::model {
+
+namespace {
+
+at::Tensor to_tensor(const std::vector<std::int64_t>& values, at::Device device) {
+    return at::from_blob(const_cast<std::int64_t*>(values.data()), {static_cast<std::int64_t>(values.size())},
+                         at::kLong)
+        .clone()
+        .to(device);
+}
+
+void check_token(std::int32_t token, std::size_t row, const ModelConfig& config) {
+    if (token < 0 || token >= config.vocab_size) {
+        throw InputError("row " + std::to_string(row) + " holds the token id " + std::to_string(token) +
+                         ", but the model has ids 0 to " + std::to_string(config.vocab_size - 1) +
+                         ". Take the tokenizer that belongs to the model.");
+    }
+}
+
+TokenBatch right_padded(std::span<const std::vector<std::int32_t>> rows, const ModelConfig& config,
+                        at::Device device) {
+    if (rows.empty()) throw InternalError("a forward pass needs at least one row");
+    std::size_t longest = 0;
+    for (std::size_t row = 0; row < rows.size(); ++row) {
+        const std::size_t length = rows[row].size();
+        if (length == 0)
+            throw InputError("row " + std::to_string(row) + " has no tokens; every row needs at least one.");
+        if (static_cast<std::int64_t>(length) > config.max_position_embeddings) {
+            throw InputError("row " + std::to_string(row) + " has " + std::to_string(length) +
+                             " tokens, the model takes at most " + std::to_string(config.max_position_embeddings) +
+                             ". Shorten the text.");
+        }
+        longest = std::max(longest, length);
+    }
+    TokenBatch batch;
+    const auto slots = static_cast<std::int64_t>(rows.size());
+    // Padding holds token 0: any valid id will do, because no real token sees a later position.
+    at::Tensor padded = at::zeros({slots, static_cast<std::int64_t>(longest)}, at::kLong);
+    auto* tokens = padded.data_ptr<std::int64_t>();
+    for (std::size_t row = 0; row < rows.size(); ++row) {
+        for (std::size_t i = 0; i < rows[row].size(); ++i) {
+            check_token(rows[row][i], row, config);
+            tokens[row * longest + i] = rows[row][i];
+        }
+        batch.rows.push_back(static_cast<std::int64_t>(row));
+        batch.first_position.push_back(0);
+        batch.valid_tokens.push_back(static_cast<std::int64_t>(rows[row].size()));
+    }
+    batch.tokens = padded.to(device);
+    batch.positions = at::arange(static_cast<std::int64_t>(longest), batch.tokens.options()).unsqueeze(0);
+    return batch;
+}
+
+}  // namespace
+
+struct Model::Impl {
+    ModelConfig config;
+    Placement placement;
+    std::unique_ptr<Architecture> architecture;
+    std::int64_t parameters = 0;
+    std::int64_t weight_bytes = 0;
+
+    at::Device device() const { return tensor_options(placement).device(); }
+
+    // The stream after the first `blocks` blocks, [slots, T, hidden_size].
+    at::Tensor run(const TokenBatch& batch, std::int64_t blocks, KvCache* cache, std::int64_t keys,
+                   const SiteHook& hook) const;
+    // Rows after the final norm, shown to the hook with the context of the pass they belong to.
+    at::Tensor normed(const at::Tensor& stream, const TokenBatch& batch, const SiteHook& hook) const;
+};
+
+at::Tensor Model::Impl::run(const TokenBatch& batch, std::int64_t blocks, KvCache* cache, std::int64_t keys,
+                            const SiteHook& hook) const {
+    ForwardPass pass(config, batch, scalar_type(placement.dtype), cache, keys, hook);
+    at::Tensor stream = architecture->embed(batch.tokens);
+    pass.visit(Site::embedding, 0, stream);
+    for (int layer = 0; layer < blocks; ++layer) {
+        pass.visit(Site::resid_pre, layer, stream);
+        stream = architecture->block(layer, stream, pass);
+        pass.visit(Site::resid_post, layer, stream);
+    }
+    return stream;
+}
+
+at::Tensor Model::Impl::normed(const at::Tensor& stream, const TokenBatch& batch, const SiteHook& hook) const {
+    at::Tensor rows = architecture->final_norm(stream);
+    if (hook) {
+        const SiteContext context{Site::final_norm, 0, batch.rows, batch.first_position, batch.valid_tokens};
+        at::Tensor shown = rows;
+        hook(context, shown);
+        if (!shown.is_same(rows)) throw InternalError("a hook replaced the values at final_norm, but only the residual stream can be changed");
+    }
+    return rows;
+}
+
+Model::Model(ModelConfig config, Placement placement, std::unique_ptr<Architecture> architecture,
+             std::int64_t parameters, std::int64_t weight_bytes)
+    : impl_(std::make_unique<Impl>(
+          Impl{std::move(config), placement, std::move(architecture), parameters, weight_bytes})) {}
+Model::Model(Model&&) noexcept = default;
+Model& Model::operator=(Model&&) noexcept = default;
+Model::~Model() = default;
+
+const ModelConfig& Model::config() const {
+    return impl_->config;
+}
+const Placement& Model::placement() const {
+    return impl_->placement;
+}
+std::int64_t Model::parameters() const {
+    return impl_->parameters;
+}
+std::int64_t Model::weight_bytes() const {
+    return impl_->weight_bytes;
+}
+
+at::Tensor Model::forward(std::span<const std::vector<std::int32_t>> rows, const SiteHook& hook) const {
+    const TokenBatch batch = right_padded(rows, impl_->config, impl_->device());
+    const at::Tensor stream =
+        impl_->run(batch, impl_->config.num_hidden_layers, nullptr, batch.tokens.size(1), hook);
+    return impl_->architecture->unembed(impl_->normed(stream, batch, hook));
+}
+
+void Model::run(std::span<const std::vector<std::int32_t>> rows, const Depth& depth, const SiteHook& hook) const {
+    if (depth.blocks < 0 || depth.blocks > impl_->config.num_hidden_layers) {
+        throw UsageError(std::to_string(depth.blocks) + " blocks are wanted; the model has " +
+                         std::to_string(impl_->config.num_hidden_layers) + ".");
+    }
+    const TokenBatch batch = right_padded(rows, impl_->config, impl_->device());
+    const at::Tensor stream = impl_->run(batch, depth.blocks, nullptr, batch.tokens.size(1), hook);
+    if (depth.final_norm) impl_->normed(stream, batch, hook);
+}
+
+KvCache Model::make_cache(std::int64_t rows, std::int64_t max_length) const {
+    const ModelConfig& config = impl_->config;
+    KvCache cache;
+    // Zeros and not uninitialised memory: a masked entry counts 0 times its value, and 0 times NaN would be NaN.
+    cache.slots = at::zeros(
+        {config.num_hidden_layers, 2, rows, config.num_key_value_heads, max_length, config.head_dim},
+        tensor_options(impl_->placement));
+    cache.lengths.assign(static_cast<std::size_t>(rows), 0);
+    return cache;
+}
+
+at::Tensor Model::prefill(std::span<const std::vector<std::int32_t>> rows, KvCache& cache,
+                          const SiteHook& hook) const {
+    const TokenBatch batch = right_padded(rows, impl_->config, impl_->device());
+    const std::int64_t tokens = batch.tokens.size(1);
+    if (cache.lengths.size() != rows.size() || tokens > cache.slots.size(4) ||
+        std::any_of(cache.lengths.begin(), cache.lengths.end(), [](std::int64_t length) { return length != 0; })) {
+        throw InternalError("prefill needs an empty cache with as many rows as the batch and room for its longest row");
+    }
+    const at::Tensor stream = impl_->run(batch, impl_->config.num_hidden_layers, &cache, tokens, hook);
+    cache.lengths = batch.valid_tokens;
+    // Only the last token of each row predicts something new, and the unembedding is the largest matrix.
+    const at::Tensor last_tokens = to_tensor(batch.valid_tokens, stream.device()) - 1;
+    const at::Tensor normed = impl_->normed(stream, batch, hook);
+    return impl_->architecture->unembed(normed.index({to_tensor(batch.rows, stream.device()), last_tokens}));
+}
+
+at::Tensor Model::decode_step(std::span<const std::int32_t> tokens, std::span<const std::int64_t> active_rows,
+                              KvCache& cache, const SiteHook& hook) const {
+    const std::size_t slots = active_rows.size();
+    if (slots == 0 || tokens.size() != slots)
+        throw InternalError("decode_step needs one token for each of at least one active row");
+    TokenBatch batch;
+    batch.whole_rows = false;
+    std::vector<std::int64_t> new_tokens;
+    std::int64_t keys = 0;
+    for (std::size_t slot = 0; slot < slots; ++slot) {
+        const auto row = static_cast<std::size_t>(active_rows[slot]);
+        if (row >= cache.lengths.size())
+            throw InternalError("decode_step: row " + std::to_string(row) + " is not in the cache");
+        const std::int64_t position = cache.lengths[row];
+        if (position == 0) throw InternalError("decode_step: row " + std::to_string(row) + " has not been prefilled");
+        if (position >= cache.slots.size(4) || position >= impl_->config.max_position_embeddings) {
+            throw InternalError("decode_step: the cache of row " + std::to_string(row) + " is full");
+        }
+        check_token(tokens[slot], row, impl_->config);
+        new_tokens.push_back(tokens[slot]);
+        batch.rows.push_back(active_rows[slot]);
+        batch.first_position.push_back(position);
+        batch.valid_tokens.push_back(1);
+        keys = std::max(keys, position + 1);
+    }
+    batch.tokens = to_tensor(new_tokens, impl_->device()).unsqueeze(1);
+    batch.positions = to_tensor(batch.first_position, impl_->device()).unsqueeze(1);
+    const at::Tensor stream = impl_->run(batch, impl_->config.num_hidden_layers, &cache, keys, hook);
+    for (const std::int64_t row : batch.rows)
+        cache.lengths[static_cast<std::size_t>(row)] += 1;
+    return impl_->architecture->unembed(impl_->normed(stream, batch, hook).squeeze(1));
+}
+
+}  // namespace pva::model
