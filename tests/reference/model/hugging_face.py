@@ -135,3 +135,16 @@ def logit_difference(ours: torch.Tensor, theirs: torch.Tensor) -> float:
     """The largest difference of logits: absolute, relative where |logit| > 10."""
     theirs = theirs.double()
     return float(((ours.double() - theirs).abs() / torch.where(theirs.abs() > 10, theirs.abs(), 1.0)).max())
+
+
+def mean_loss(model: transformers.PreTrainedModel, sequences: list[list[int]]) -> tuple[float, int]:
+    """Mean next-token loss (natural log) over all sequences together, each run alone, and the number of predicted tokens."""
+    total, predicted = 0.0, 0
+    for tokens in sequences:
+        if len(tokens) < 2:
+            continue
+        logits, _ = run(model, tokens, sites=False)
+        losses = torch.nn.functional.cross_entropy(logits[:-1].double(), torch.tensor(tokens[1:]), reduction="sum")
+        total += float(losses)
+        predicted += len(tokens) - 1
+    return total / predicted, predicted
