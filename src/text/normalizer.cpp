@@ -10,6 +10,7 @@
 #include <unicode/locid.h>
 #include <unicode/normalizer2.h>
 #include <unicode/stringpiece.h>
+#include <unicode/uchar.h>
 #include <unicode/unistr.h>
 
 #include "json_fields.h"
@@ -22,6 +23,15 @@ namespace pva::text {
 namespace {
 
 enum class Form { nfc, nfd, nfkc, nfkd };
+
+/// Whether the reference's normalization knows a character: the `tokenizers` library (0.23 still) normalizes by the data
+/// of Unicode 9, for which later characters are unassigned: they neither decompose nor compose nor change places.
+bool known_to_reference(char32_t c) {
+    if (c < 0x7FD) return true;  // the first character that came later
+    UVersionInfo age;
+    u_charAge(static_cast<UChar32>(c), age);
+    return age[0] <= 9;
+}
 
 class UnicodeForm final : public Normalizer {
   public:
@@ -54,7 +64,7 @@ class UnicodeForm final : public Normalizer {
         icu::UnicodeString mapping;
         for (std::size_t at = 0; at < source.size();) {
             const char32_t c = next_code_point(source, at);
-            if (!mapping_->getDecomposition(static_cast<UChar32>(c), mapping)) {
+            if (!known_to_reference(c) || !mapping_->getDecomposition(static_cast<UChar32>(c), mapping)) {
                 result.push_back({c, 0});
                 continue;
             }
@@ -89,7 +99,7 @@ class UnicodeForm final : public Normalizer {
             if (starter && last_class < its_class) {
                 const UChar32 both = canonical_->composePair(static_cast<UChar32>(result[*starter].code_point),
                                                              static_cast<UChar32>(one.code_point));
-                if (both >= 0) {
+                if (both >= 0 && known_to_reference(static_cast<char32_t>(both))) {
                     result[*starter].code_point = static_cast<char32_t>(both);
                     result[*starter].change += one.change - 1;
                     continue;
@@ -107,7 +117,8 @@ class UnicodeForm final : public Normalizer {
     }
 
     int combining_class(char32_t c) const {
-        return c < 0x300 ? 0 : canonical_->getCombiningClass(static_cast<UChar32>(c));
+        if (c < 0x300 || !known_to_reference(c)) return 0;
+        return canonical_->getCombiningClass(static_cast<UChar32>(c));
     }
 
     bool composes_;
