@@ -2,6 +2,7 @@
 #include "pva/generate/engine.h"
 
 #include <algorithm>
+#include <chrono>
 #include <cmath>
 
 #include <ATen/ATen.h>
@@ -146,6 +147,36 @@ std::vector<Generation> generate_batch(const model::Model& model, const text::To
         if (!active.empty()) logits = on_cpu(model.decode_step(next_tokens, active, cache));
     }
     return generations;
+}
+
+Rates measure_rates(const model::Model& model, std::span<const std::vector<std::int32_t>> rows, int steps) {
+    const c10::InferenceMode no_gradients;
+    const auto seconds_since = [](std::chrono::steady_clock::time_point start) {
+        return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    };
+    std::size_t longest = 0;
+    Rates rates;
+    std::vector<std::int64_t> active;
+    for (std::size_t row = 0; row < rows.size(); ++row) {
+        longest = std::max(longest, rows[row].size());
+        rates.prefill_tokens += static_cast<std::int64_t>(rows[row].size());
+        active.push_back(static_cast<std::int64_t>(row));
+    }
+    rates.decode_tokens = static_cast<std::int64_t>(rows.size()) * steps;
+    const std::vector<std::int32_t> next_tokens(rows.size(), 0);
+    // The first time pays for what is set up once.
+    for (int round = 0; round < 2; ++round) {
+        model::KvCache cache = model.make_cache(static_cast<std::int64_t>(rows.size()),
+                                                static_cast<std::int64_t>(longest) + steps);
+        auto start = std::chrono::steady_clock::now();
+        on_cpu(model.prefill(rows, cache));  // copied, so that a device has really finished
+        rates.prefill_seconds = seconds_since(start);
+        start = std::chrono::steady_clock::now();
+        for (int step = 0; step < steps; ++step)
+            on_cpu(model.decode_step(next_tokens, active, cache));
+        rates.decode_seconds = seconds_since(start);
+    }
+    return rates;
 }
 
 }  // namespace pva::generate

@@ -195,7 +195,7 @@ Report run_phase1(Context& context, const Phase1Options& options) {
     mpi::agreed(comm, [&] {
         for (const tasks::Problem& problem : problems) {
             prompts.push_back(tasks::build_prompt(problem, prompt_template));
-            prompt_tokens.push_back({tokenizer.encode(prompts.back(), true)});
+            prompt_tokens.push_back({tokenizer.encode(prompts.back())});
             ids.push_back(problem.task_id);
             prompt_lengths.push_back(static_cast<std::int32_t>(prompt_tokens.back().tokens.size()));
             prompt_hashes.push_back(sha256_hex(prompts.back()));

@@ -172,7 +172,7 @@ Report run_phase2(Context& context, const Phase2Options& options) {
         general_hash = sha256_file_hex(options.general_text);
         std::vector<std::vector<std::int32_t>> pieces;
         for (const std::string& text : read_texts(options.general_text)) {
-            std::vector<std::int32_t> tokens = tokenizer.encode(text, true);
+            std::vector<std::int32_t> tokens = tokenizer.encode(text);
             if (static_cast<std::int64_t>(tokens.size()) > options.general_tokens) tokens.resize(static_cast<std::size_t>(options.general_tokens));
             pieces.push_back(std::move(tokens));
         }

@@ -58,4 +58,18 @@ std::vector<Generation> generate_batch(const model::Model& model, const text::To
                                        std::span<const Prompt> prompts, const GenerationSettings& settings,
                                        const StopRule& stop_rule = {}, const FinishedCallback& on_finished = {});
 
+/// How fast a model reads and writes.
+struct Rates {
+    std::int64_t prefill_tokens = 0;
+    double prefill_seconds = 0;
+    std::int64_t decode_tokens = 0;
+    double decode_seconds = 0;
+    double prefill_tokens_per_second() const { return prefill_seconds > 0 ? static_cast<double>(prefill_tokens) / prefill_seconds : 0; }
+    double decode_tokens_per_second() const { return decode_seconds > 0 ? static_cast<double>(decode_tokens) / decode_seconds : 0; }
+};
+
+/// Prefills the rows as one batch and decodes `steps` tokens of each, twice, and reports the second time. Only tokens of
+/// the rows count, not padding. Errors: as generate_batch.
+Rates measure_rates(const model::Model& model, std::span<const std::vector<std::int32_t>> rows, int steps);
+
 }  // namespace pva::generate

@@ -1,0 +1,31 @@
+// pva_check: what a model computes here, to be compared with a reference before hours are spent on it: logits, rows at
+// sites, greedy tokens, loss on a text, memory and rates.
+#pragma once
+
+#include "pva/phases/context.h"
+#include "pva/phases/inputs.h"
+
+namespace pva::phases {
+
+struct CheckOptions {
+    std::string model;
+    std::string tokens;  ///< JSON: a list of lists of token ids
+    std::string text;    ///< JSONL with a field text, or plain text
+    std::string sites;   ///< comma-separated
+    std::string layers;  ///< comma-separated; empty: all
+    std::string dump;
+    std::int64_t generate = 0;
+    std::optional<std::int64_t> records;  ///< only so many sequences
+    std::int64_t max_tokens = 512;        ///< of a text
+    std::int64_t batch_size = 8;          ///< of the measurement of rates
+    std::int64_t threads = 0;
+    PlacementOptions placement;
+    bool fresh = false;
+};
+void register_options(OptionSet& set, CheckOptions& options);
+
+/// Collective. Sequences are dealt to ranks; every sequence is run alone, so that its figures do not depend on the others
+/// or on the number of ranks. Errors: AgreedError.
+Report run_check(Context& context, const CheckOptions& options);
+
+}  // namespace pva::phases

@@ -1,0 +1,396 @@
+// A model under the magnifying glass. The layout of the dump: docs/formats/check.md.
+#include "pva/phases/check.h"
+
+#include <sys/resource.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <limits>
+#include <optional>
+
+#include "pva/capture/trace.h"
+#include "pva/core/error.h"
+#include "pva/core/join.h"
+#include "pva/core/philox.h"
+#include "pva/core/progress.h"
+#include "pva/generate/engine.h"
+#include "pva/io/h5.h"
+#include "pva/model/threads.h"
+#include "pva/mpi/agree.h"
+#include "pva/mpi/bulletin.h"
+#include "pva/mpi/share.h"
+
+namespace pva::phases {
+
+void register_options(OptionSet& set, CheckOptions& options) {
+    register_model_option(set, options.model);
+    set.add("tokens", options.tokens, "FILE", "sequences as JSON: a list of lists of token ids");
+    set.add("text", options.text, "FILE", "text to tokenize and to measure the loss on: JSONL with a field text, or one plain text");
+    set.add("records", options.records, "N", "only the first N sequences").at_least(1);
+    set.add("max-tokens", options.max_tokens, "N", "a text is cut after so many tokens").at_least(1);
+    set.add("sites", options.sites, "LIST", "sites to dump, separated by commas: embedding, resid_pre, resid_mid, resid_post, attn_out, mlp_out, z, final_norm, or as TransformerLens, Hugging Face, sparsify or dictionary_learning spell them");
+    set.add("layers", options.layers, "LIST", "layers of the sites, for instance 0,5,12; all when not given");
+    set.add("dump", options.dump, "FILE", "HDF5 file for logits, sites and generated tokens of every sequence");
+    set.add("generate", options.generate, "N", "tokens to continue every sequence by, greedily and not stopped at EOS").at_least(0);
+    set.add("batch-size", options.batch_size, "N", "rows of the measurement of rates").at_least(1);
+    set.add("threads", options.threads, "N", "threads a rank (0: by the affinity mask)").at_least(0);
+    register_options(set, options.placement);
+    set.add_flag("fresh", options.fresh, "replace a dump that is there");
+}
+
+namespace {
+
+using Sequences = std::vector<std::vector<std::int32_t>>;
+
+Sequences read_token_lists(const std::string& path) {
+    std::ifstream file(path, std::ios::binary);
+    if (!file) throw InputError(path + ": the token ids cannot be opened (" + std::strerror(errno) + "); check the path");
+    nlohmann::json lists;
+    try {
+        lists = nlohmann::json::parse(file);
+    } catch (const nlohmann::json::exception& error) {
+        throw InputError(path + ": not valid JSON (" + error.what() + "); a list of lists of token ids is expected");
+    }
+    const std::string expected = "a list of lists of token ids is expected, for instance [[2, 651, 6037], [2]]";
+    if (!lists.is_array() || lists.empty()) throw InputError(path + ": " + expected);
+    Sequences sequences;
+    for (std::size_t i = 0; i < lists.size(); ++i) {
+        if (!lists[i].is_array()) throw InputError(path + ": entry " + std::to_string(i) + " is no list; " + expected);
+        std::vector<std::int32_t> tokens;
+        for (const nlohmann::json& id : lists[i]) {
+            const bool fits = id.is_number_unsigned() && id.get<std::uint64_t>() <= static_cast<std::uint64_t>(std::numeric_limits<std::int32_t>::max());
+            if (!fits) throw InputError(path + ": sequence " + std::to_string(i) + " holds " + id.dump() + "; " + expected);
+            tokens.push_back(id.get<std::int32_t>());
+        }
+        sequences.push_back(std::move(tokens));
+    }
+    return sequences;
+}
+
+/// Errors: InputError naming the sequence that the model cannot take.
+void check_sequences(const Sequences& sequences, const model::ModelConfig& config, std::int64_t generated, const std::string& source) {
+    for (std::size_t i = 0; i < sequences.size(); ++i) {
+        const std::string which = source + ": sequence " + std::to_string(i);
+        if (sequences[i].empty()) throw InputError(which + " has no tokens; remove it");
+        for (const std::int32_t id : sequences[i]) {
+            if (id >= config.vocab_size) {
+                throw InputError(which + " holds the token id " + std::to_string(id) + ", but the model has ids 0 to " + std::to_string(config.vocab_size - 1) +
+                                 "; the ids belong to another model");
+            }
+        }
+        const auto length = static_cast<std::int64_t>(sequences[i].size());
+        if (length + generated > config.max_position_embeddings) {
+            throw InputError(which + " has " + std::to_string(length) + " tokens" + (generated > 0 ? " and " + std::to_string(generated) + " to be generated" : "") +
+                             "; the model takes at most " + std::to_string(config.max_position_embeddings) + ". Shorten it");
+        }
+    }
+}
+
+/// Rows for the measurement of rates when no sequences are given: ids drawn evenly, the same in every run.
+Sequences made_up_sequences(const model::ModelConfig& config, std::int64_t rows) {
+    const std::int64_t length = std::min<std::int64_t>(128, std::max<std::int64_t>(1, config.max_position_embeddings / 2));
+    Sequences sequences;
+    for (std::int64_t row = 0; row < rows; ++row) {
+        PhiloxStream random(0, static_cast<std::uint64_t>(row), 0);
+        std::vector<std::int32_t> tokens;
+        for (std::int64_t i = 0; i < length; ++i) tokens.push_back(static_cast<std::int32_t>(random.below(static_cast<std::uint32_t>(config.vocab_size))));
+        sequences.push_back(std::move(tokens));
+    }
+    return sequences;
+}
+
+std::vector<int> read_layers(const std::string& list) {
+    std::vector<int> layers;
+    for (std::size_t at = 0; at < list.size();) {
+        const std::size_t comma = std::min(list.find(',', at), list.size());
+        const std::string item = list.substr(at, comma - at);
+        if (item.empty() || item.size() > 6 || item.find_first_not_of("0123456789") != std::string::npos)
+            throw UsageError("--layers " + list + ": '" + item + "' is no layer; numbers separated by commas are expected");
+        layers.push_back(std::stoi(item));
+        at = comma + 1;
+    }
+    return layers;
+}
+
+std::string dataset_name(std::size_t sequence, std::string_view what) { return "sequence/" + std::to_string(sequence) + "/" + std::string(what); }
+
+/// What a dump holds of every sequence.
+struct DumpPlan {
+    const Sequences& sequences;
+    const std::vector<model::CaptureRequest>& requests;
+    const model::ModelConfig& config;
+    std::int64_t generated;
+
+    struct Entry {
+        std::string name;
+        io::h5::Element element;
+        std::vector<std::int64_t> shape;
+    };
+    std::vector<Entry> entries() const {
+        std::vector<Entry> all;
+        for (std::size_t i = 0; i < sequences.size(); ++i) {
+            const auto tokens = static_cast<std::int64_t>(sequences[i].size());
+            all.push_back({dataset_name(i, "tokens"), io::h5::Element::i32, {tokens}});
+            all.push_back({dataset_name(i, "logits"), io::h5::Element::f32, {tokens, config.vocab_size}});
+            for (const model::CaptureRequest& request : requests) {
+                all.push_back({dataset_name(i, model::site_name(request.site)), io::h5::Element::f32,
+                               {static_cast<std::int64_t>(request.layers.size()), tokens, model::site_width(config, request.site)}});
+            }
+            if (generated > 0) all.push_back({dataset_name(i, "generated"), io::h5::Element::i32, {generated}});
+        }
+        return all;
+    }
+    double bytes() const {
+        double total = 0;
+        for (const Entry& entry : entries()) {
+            double size = 4;
+            for (const std::int64_t extent : entry.shape) size *= static_cast<double>(extent);
+            total += size;
+        }
+        return total;
+    }
+};
+
+/// Rank 0 makes the file with all its datasets; its name gets its ending ".part" off when all is written.
+void create_dump(const Context& context, const std::string& path, const DumpPlan& plan, const nlohmann::ordered_json& about) {
+    const std::filesystem::path folder = std::filesystem::absolute(path).parent_path();
+    std::error_code error;
+    const std::filesystem::space_info space = std::filesystem::space(folder, error);
+    if (error) throw IoError("--dump " + path + ": the folder " + folder.string() + " cannot be used (" + error.message() + "); choose another");
+    if (plan.bytes() * 1.02 > static_cast<double>(space.available)) {
+        throw IoError("--dump " + path + ": needs " + fixed(plan.bytes() / 1e9, 2) + " GB, " + folder.string() + " has " +
+                      fixed(static_cast<double>(space.available) / 1e9, 2) + " GB left; give fewer sequences (--records), sites or layers");
+    }
+    const io::h5::File file = io::h5::create(path + ".part");
+    for (const DumpPlan::Entry& entry : plan.entries()) io::h5::create_dataset(file, entry.name, entry.element, 0, entry.shape, false);
+    io::h5::write_attribute(file, "/", "filetype", "check");
+    io::h5::write_attribute(file, "/", "version", 1);
+    io::h5::write_attribute(file, "/", "about", about.dump());
+    io::h5::write_attribute(file, "/", "provenance", to_json(context.provenance).dump());
+}
+
+/// Figures of one sequence, sent to rank 0 and summed there in the order of the sequences.
+struct SequenceLoss {
+    std::int64_t sequence;
+    std::int64_t predicted;
+    double loss;
+};
+
+double mean_loss(const Context& context, const std::vector<SequenceLoss>& own, std::int64_t& predicted) {
+    const auto all = context.comm.gather(std::as_bytes(std::span(own)));
+    std::vector<SequenceLoss> losses;
+    for (const auto& bytes : all) {
+        const std::size_t count = bytes.size() / sizeof(SequenceLoss);
+        const std::size_t before = losses.size();
+        losses.resize(before + count);
+        if (count > 0) std::memcpy(losses.data() + before, bytes.data(), bytes.size());
+    }
+    std::sort(losses.begin(), losses.end(), [](const SequenceLoss& a, const SequenceLoss& b) { return a.sequence < b.sequence; });
+    double sum = 0;
+    predicted = 0;
+    for (const SequenceLoss& one : losses) {
+        sum += one.loss;
+        predicted += one.predicted;
+    }
+    return predicted > 0 ? sum / static_cast<double>(predicted) : 0;
+}
+
+std::string gigabytes(double bytes) { return fixed(bytes / 1e9, 3) + " GB"; }
+
+std::int64_t peak_memory_bytes() {
+    rusage usage{};
+    getrusage(RUSAGE_SELF, &usage);
+    return static_cast<std::int64_t>(usage.ru_maxrss) * 1024;
+}
+
+}  // namespace
+
+Report run_check(Context& context, const CheckOptions& options) {
+    const mpi::Communicator& comm = context.comm;
+    if (!options.tokens.empty() && !options.text.empty()) throw UsageError("--tokens and --text are both given; give one of them");
+    if (!options.sites.empty() && options.dump.empty()) throw UsageError("--sites says what to dump; give --dump FILE too");
+    if (!options.dump.empty() && options.tokens.empty() && options.text.empty()) throw UsageError("--dump needs sequences: give --tokens or --text");
+    mpi::agreed(comm, [&] {
+        if (!options.dump.empty() && !options.fresh && std::filesystem::exists(options.dump))
+            throw UsageError("--dump " + options.dump + " exists; name another file, or say --fresh to replace it");
+    });
+    const model::ModelFiles files = mpi::agreed(comm, [&] { return model::find_model_files(options.model); });
+    const model::ModelConfig config = mpi::agreed(comm, [&] { return model::load_config(files); });
+    const auto requests = mpi::agreed(comm, [&] {
+        if (options.sites.empty()) return std::vector<model::CaptureRequest>();
+        return model::parse_sites(options.sites, read_layers(options.layers), config);
+    });
+    for (const std::string& note : files.notes) {
+        if (context.first_rank()) context.log.warning(note);
+    }
+
+    const std::string source = options.tokens.empty() ? options.text : options.tokens;
+    const Sequences sequences = mpi::agreed(comm, [&] {
+        Sequences all;
+        if (!options.tokens.empty()) {
+            all = read_token_lists(options.tokens);
+        } else if (!options.text.empty()) {
+            model::require_tokenizer(files);
+            const text::Tokenizer tokenizer = text::Tokenizer::load(files.tokenizer);
+            for (const std::string& text : read_texts(options.text)) {
+                all.push_back(tokenizer.encode(text));
+                if (static_cast<std::int64_t>(all.back().size()) > options.max_tokens) all.back().resize(static_cast<std::size_t>(options.max_tokens));
+                if (options.records && static_cast<std::int64_t>(all.size()) == *options.records) break;
+            }
+        }
+        if (options.records && static_cast<std::int64_t>(all.size()) > *options.records) all.resize(static_cast<std::size_t>(*options.records));
+        check_sequences(all, config, options.generate, source);
+        return all;
+    });
+
+    const int threads = thread_count(context, options.threads);
+    model::set_threads(threads);
+    const model::Placement placement = place_model(context, options.placement);
+    const auto load_clock = std::chrono::steady_clock::now();
+    const model::Model model = mpi::agreed(comm, [&] { return model::load_model(files, placement); });
+    const double load_seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - load_clock).count();
+    for (const std::string& warning : model.config().warnings) {
+        if (context.first_rank()) context.log.warning(warning);
+    }
+
+    Report report;
+    nlohmann::ordered_json& summary = report.summary;
+    summary["model"] = files.name;
+    summary["folder"] = files.folder;
+    summary["revision"] = files.revision;
+    summary["model_type"] = config.model_type;
+    summary["layers"] = config.num_hidden_layers;
+    summary["d_model"] = config.hidden_size;
+    summary["parameters"] = model.parameters();
+    summary["dtype"] = model::dtype_name(placement.dtype);
+    summary["device"] = model::device_name(placement.device);
+    summary["threads"] = threads;
+    summary["weight_bytes"] = model.weight_bytes();
+    summary["cache_bytes_per_token"] = model::cache_bytes_per_token(config, model::dtype_bytes(placement.dtype));
+    summary["load_seconds"] = load_seconds;
+    summary["sequences"] = sequences.size();
+
+    // Logits, sites, loss, continuation: each sequence by one rank, alone.
+    const std::string part = options.dump + ".part";
+    if (!options.dump.empty()) {
+        mpi::on_first_rank(comm, [&] {
+            const model::ModelHashes hashes = model::hash_model_files(files);
+            context.provenance.inputs.push_back({"model config", files.config, hashes.config});
+            context.provenance.inputs.push_back({"model weights", files.weights, hashes.weights});
+            nlohmann::ordered_json about = summary;
+            about.erase("load_seconds");
+            about.erase("threads");
+            about["sites"] = nlohmann::ordered_json::object();
+            for (const model::CaptureRequest& request : requests) about["sites"][std::string(model::site_name(request.site))] = request.layers;
+            create_dump(context, options.dump, {sequences, requests, config, options.generate}, about);
+            return std::string();
+        });
+    }
+    std::vector<SequenceLoss> losses;
+    if (!sequences.empty()) {
+        std::optional<io::h5::File> file;
+        if (!options.dump.empty()) file = io::h5::open_parallel(part, comm);
+        std::vector<double> costs;
+        for (const auto& tokens : sequences) costs.push_back(static_cast<double>(tokens.size()) + static_cast<double>(options.generate));
+        const auto shares = mpi::share_by_cost(costs, comm.size());
+        mpi::Bulletin bulletin(comm, context.common.max_minutes);
+        Progress progress(context.log, "sequences", static_cast<std::int64_t>(sequences.size()), 0,
+                          {context.first_rank() && context.log.level() >= LogLevel::info, stdout_is_terminal(), 15});
+        const auto show = [&] { progress.update(bulletin.done()); };
+        std::optional<mpi::Failure> failure;
+        for (const std::int64_t index : shares[static_cast<std::size_t>(comm.rank())]) {
+            if (bulletin.stop_requested()) break;
+            try {
+                const auto i = static_cast<std::size_t>(index);
+                const capture::Trace trace = capture::trace_sequence(model, sequences[i], requests);
+                losses.push_back({index, static_cast<std::int64_t>(sequences[i].size()) - 1, capture::summed_loss(trace.logits, sequences[i])});
+                std::vector<std::int32_t> continuation;
+                if (options.generate > 0) {
+                    generate::GenerationSettings settings;
+                    settings.max_new_tokens = static_cast<int>(options.generate);
+                    settings.stop_at_eos = false;
+                    const std::vector<generate::Prompt> prompt = {{sequences[i]}};
+                    continuation = generate::generate_batch(model, nullptr, prompt, settings).front().tokens;
+                }
+                if (file) {
+                    const auto write = [&](std::string_view what, std::span<const std::byte> bytes) {
+                        const io::h5::Dataset dataset = io::h5::open_dataset(*file, dataset_name(i, what));
+                        io::h5::write_rows(dataset, 0, dataset.rows(), bytes);
+                    };
+                    write("tokens", std::as_bytes(std::span(sequences[i])));
+                    write("logits", std::as_bytes(std::span(trace.logits)));
+                    for (std::size_t r = 0; r < requests.size(); ++r) write(model::site_name(requests[r].site), std::as_bytes(std::span(trace.sites[r])));
+                    if (!continuation.empty()) write("generated", std::as_bytes(std::span(continuation)));
+                }
+                bulletin.add_done(1, 0);
+            } catch (const Error& error) {
+                failure = mpi::Failure{error.exit_code(), error.what()};
+                bulletin.request_stop();
+                break;
+            }
+            if (context.first_rank()) show();
+        }
+        const bool stopped = bulletin.finish(context.first_rank() ? std::function<void()>(show) : std::function<void()>());
+        if (context.first_rank()) {
+            show();
+            progress.finish();
+        }
+        mpi::agree(comm, failure);
+        const std::int64_t done = comm.all_sum(static_cast<std::int64_t>(losses.size()));
+        if (stopped && done < static_cast<std::int64_t>(sequences.size()))
+            mpi::agree(comm, mpi::Failure{ExitCode::stopped, "stopped on request before all sequences were run; nothing was kept"});
+        if (file) {
+            io::h5::flush(*file);
+            file->handle.close(part);
+            mpi::on_first_rank(comm, [&] {
+                std::error_code error;
+                std::filesystem::rename(part, options.dump, error);
+                if (error) throw IoError("--dump " + options.dump + ": cannot be given its name (" + error.message() + "); it stands complete at " + part);
+                return std::string();
+            });
+            report.result_path = options.dump;
+        }
+        std::int64_t predicted = 0;
+        const double loss = mean_loss(context, losses, predicted);
+        summary["predicted_tokens"] = predicted;
+        summary["mean_loss"] = predicted > 0 ? nlohmann::ordered_json(loss) : nlohmann::ordered_json();
+    }
+
+    // Rates, on every rank at once as in a real run; those of rank 0 are reported.
+    const std::vector<std::vector<std::int32_t>> rows = [&] {
+        Sequences chosen;
+        const std::int64_t room = config.max_position_embeddings - 1;
+        for (const auto& tokens : sequences) {
+            if (static_cast<std::int64_t>(chosen.size()) == options.batch_size) break;
+            if (static_cast<std::int64_t>(tokens.size()) <= room) chosen.push_back(tokens);
+        }
+        return chosen.empty() ? made_up_sequences(config, options.batch_size) : chosen;
+    }();
+    std::size_t longest = 0;
+    for (const auto& tokens : rows) longest = std::max(longest, tokens.size());
+    const std::int64_t steps = std::min<std::int64_t>(options.generate > 0 ? options.generate : 16, config.max_position_embeddings - static_cast<std::int64_t>(longest));
+    const generate::Rates rates = mpi::agreed(comm, [&] { return generate::measure_rates(model, rows, static_cast<int>(steps)); });
+    summary["rate_rows"] = rows.size();
+    summary["rate_prefill_tokens"] = rates.prefill_tokens;
+    summary["rate_decode_steps"] = steps;
+    summary["prefill_tokens_per_second"] = rates.prefill_tokens_per_second();
+    summary["decode_tokens_per_second"] = rates.decode_tokens_per_second();
+    summary["peak_memory_bytes"] = peak_memory_bytes();
+
+    report.lines = {files.name + ": " + config.model_type + ", " + std::to_string(config.num_hidden_layers) + " layers, d_model " + std::to_string(config.hidden_size) + ", " +
+                        std::to_string(model.parameters()) + " parameters, " + std::string(model::dtype_name(placement.dtype)) + " on " + std::string(model::device_name(placement.device)),
+                    "memory: weights " + gigabytes(static_cast<double>(model.weight_bytes())) + ", cache " + std::to_string(summary["cache_bytes_per_token"].get<std::int64_t>()) +
+                        " bytes a token, peak of rank 0 " + gigabytes(static_cast<double>(peak_memory_bytes())),
+                    "rates of a rank with " + std::to_string(threads) + (threads == 1 ? " thread, " : " threads, ") + std::to_string(rows.size()) + " rows: prefill " +
+                        fixed(rates.prefill_tokens_per_second(), 1) + " tokens/s, decode " + fixed(rates.decode_tokens_per_second(), 1) + " tokens/s"};
+    if (summary.contains("mean_loss") && !summary["mean_loss"].is_null()) {
+        report.lines.push_back("mean loss " + fixed(summary["mean_loss"].get<double>(), 6) + " over " + std::to_string(summary["predicted_tokens"].get<std::int64_t>()) +
+                               " predicted tokens of " + std::to_string(sequences.size()) + (sequences.size() == 1 ? " sequence" : " sequences"));
+    }
+    return report;
+}
+
+}  // namespace pva::phases
