@@ -112,7 +112,8 @@ std::vector<TokenOrText> AddedTokens::find(std::string_view text, bool normalize
         const AddedToken& token = tokens_.at(id);
         if (token.single_word) {
             std::size_t before = begin;
-            while (before > 0 && is_continuation_byte(text[--before])) {}
+            while (before > 0 && is_continuation_byte(text[--before])) {
+            }
             std::size_t behind = end;
             if (begin > 0 && is_word_character(next_code_point(text, before))) continue;
             if (end < text.size() && is_word_character(next_code_point(text, behind))) continue;

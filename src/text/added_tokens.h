@@ -1,5 +1,5 @@
-// Added tokens of a tokenizer.json: spellings that become one token wherever they stand, before anything else is done to
-// the text (or, when they say so, behind the normalizer).
+// Added tokens of a tokenizer.json: spellings that become one token wherever they stand, before anything else is done
+// to the text (or, when they say so, behind the normalizer).
 #pragma once
 
 #include <cstdint>
@@ -37,12 +37,12 @@ struct TokenOrText {
 /// Immutable; may be used by several threads.
 class AddedTokens {
   public:
-    /// The list `added_tokens`. Errors: InputError for wrong fields, a content given twice, or an id that is not the one
-    /// Hugging Face gives the token: that of the vocabulary, or else the next free one.
+    /// The list `added_tokens`. Errors: InputError for wrong fields, a content given twice, or an id that is not the
+    /// one Hugging Face gives the token: that of the vocabulary, or else the next free one.
     AddedTokens(const nlohmann::json& value, const Bpe& bpe, const Normalizer* normalizer, const std::string& where);
 
-    /// Cuts a text at the tokens that are looked for before normalization, or behind it. The longest spelling wins, from
-    /// left to right. Never empty for a non-empty text.
+    /// Cuts a text at the tokens that are looked for before normalization, or behind it. The longest spelling wins,
+    /// from left to right. Never empty for a non-empty text.
     std::vector<TokenOrText> find(std::string_view text, bool normalized) const;
 
     /// By id, ascending.

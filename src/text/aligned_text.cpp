@@ -41,7 +41,8 @@ AlignedText transformed(const AlignedText& text, std::span<const CharacterChange
     result.reserve(source.size());
     std::size_t at = 0;  // first byte of `source` that is neither replaced nor dropped yet
     const auto skip = [&](std::size_t characters) {
-        for (; characters > 0 && at < source.size(); --characters) at += character_length(source, at);
+        for (; characters > 0 && at < source.size(); --characters)
+            at += character_length(source, at);
     };
     skip(dropped_at_start);
     std::string bytes;

@@ -93,7 +93,8 @@ Bpe::Bpe(const nlohmann::json& value, const std::string& where) {
     // Most parts of a text are pieces of the vocabulary, and most of these are what the merges give for them. To know
     // that beforehand saves the merging; it takes the place of a cache, which threads would have to share.
     std::size_t places = 0;
-    for (const auto& [piece, id] : vocabulary_) places = std::max(places, static_cast<std::size_t>(id) + 1);
+    for (const auto& [piece, id] : vocabulary_)
+        places = std::max(places, static_cast<std::size_t>(id) + 1);
     std::vector<bool> stays_whole(places, ignore_merges_);
     if (!ignore_merges_) {
         Workspace workspace;
@@ -114,10 +115,13 @@ void Bpe::read_vocabulary(const nlohmann::json& value, const std::string& where)
     const std::size_t limit = 4 * count + 65536;
     vocabulary_.reserve(count);
     std::vector<bool> taken;
+    const Component here(value, where);
     for (const auto& [piece, number] : value.items()) {
-        const std::int32_t id = token_id(number, where + ": the value of \"" + piece + "\"");
+        // Words for a message are put together only when there is one: this runs for every piece of a vocabulary.
+        const std::optional<std::int32_t> checked = as_token_id(number);
+        if (!checked) here.refuse("the value of \"" + piece + "\" is not a token id: " + number.dump());
+        const std::int32_t id = *checked;
         const auto place = static_cast<std::size_t>(id);
-        const Component here(value, where);
         if (place >= limit)
             here.refuse("the id " + std::to_string(id) + " of \"" + piece + "\" is far beyond the " +
                         std::to_string(count) + " pieces of the vocabulary");
@@ -170,7 +174,8 @@ void Bpe::add_merge(std::string_view left, std::string_view right, std::size_t r
     };
     const std::uint64_t key = pair_key(find(left), find(right));
     std::size_t place = hash_of_pair(key) & (merges_.size() - 1);
-    while (merges_[place].rank >= 0 && merges_[place].pair != key) place = (place + 1) & (merges_.size() - 1);
+    while (merges_[place].rank >= 0 && merges_[place].pair != key)
+        place = (place + 1) & (merges_.size() - 1);
     merges_[place] = {key, static_cast<std::int32_t>(rank), find(both)};  // a pair listed twice: the last one counts
 }
 
@@ -208,9 +213,11 @@ void Bpe::put_symbols(std::string_view part, Workspace::Memory& memory) const {
         if (!byte_ids_.empty()) {
             const auto id_of_byte = [&](std::size_t i) { return byte_ids_[static_cast<unsigned char>(part[i])]; };
             bool all = true;
-            for (std::size_t i = begin; i < at; ++i) all = all && id_of_byte(i) >= 0;
+            for (std::size_t i = begin; i < at; ++i)
+                all = all && id_of_byte(i) >= 0;
             if (all) {
-                for (std::size_t i = begin; i < at; ++i) memory.put(id_of_byte(i), 1);
+                for (std::size_t i = begin; i < at; ++i)
+                    memory.put(id_of_byte(i), 1);
                 continue;
             }
         }

@@ -35,12 +35,12 @@ class Bpe {
         std::unique_ptr<Memory> memory_;
     };
 
-    /// The `model` of a tokenizer.json: type BPE, without dropout, prefixes and suffixes. Errors: InputError for another
-    /// type, wrong fields, duplicate ids, merges of unknown pieces.
+    /// The `model` of a tokenizer.json: type BPE, without dropout, prefixes and suffixes. Errors: InputError for
+    /// another type, wrong fields, duplicate ids, merges of unknown pieces.
     Bpe(const nlohmann::json& value, const std::string& where);
 
-    /// Appends the tokens of one non-empty part, O(n log n) for n bytes. Characters that neither the vocabulary nor byte
-    /// fallback nor an unknown token covers are left out, as the reference does.
+    /// Appends the tokens of one non-empty part, O(n log n) for n bytes. Characters that neither the vocabulary nor
+    /// byte fallback nor an unknown token covers are left out, as the reference does.
     void encode(std::string_view part, Workspace& workspace, std::vector<BpeToken>& tokens) const;
 
     std::optional<std::int32_t> id_of(std::string_view piece) const;
@@ -70,10 +70,10 @@ class Bpe {
     void join(std::string_view part, Workspace::Memory& memory, std::vector<BpeToken>& tokens) const;
 
     std::unordered_map<std::string, std::int32_t, Hash, std::equal_to<>> vocabulary_;
-    std::vector<Merge> merges_;                 // hash table with linear probing, a power of two
-    std::vector<std::int32_t> character_ids_;   // by code point, -1: not a piece
-    std::vector<std::int32_t> byte_ids_;        // <0x00> to <0xFF>; empty without byte fallback
-    std::vector<bool> stays_whole_;             // by id: its own text becomes this one token
+    std::vector<Merge> merges_;                // hash table with linear probing, a power of two
+    std::vector<std::int32_t> character_ids_;  // by code point, -1: not a piece
+    std::vector<std::int32_t> byte_ids_;       // <0x00> to <0xFF>; empty without byte fallback
+    std::vector<bool> stays_whole_;            // by id: its own text becomes this one token
     std::int32_t unk_id_ = -1;
     bool fuse_unk_ = false;
     bool ignore_merges_ = false;

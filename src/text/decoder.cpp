@@ -38,8 +38,10 @@ std::string without_byte_spelling(std::string token) {
 }
 
 std::string stripped(std::string_view token, std::string_view content, std::size_t start, std::size_t stop) {
-    for (; start > 0 && token.starts_with(content); --start) token.remove_prefix(content.size());
-    for (; stop > 0 && token.ends_with(content); --stop) token.remove_suffix(content.size());
+    for (; start > 0 && token.starts_with(content); --start)
+        token.remove_prefix(content.size());
+    for (; stop > 0 && token.ends_with(content); --stop)
+        token.remove_suffix(content.size());
     return std::string(token);
 }
 
@@ -55,8 +57,7 @@ Decoder::Decoder(const nlohmann::json& value, const std::string& where) {
 void Decoder::read(const nlohmann::json& value, const std::string& where, bool& fused) {
     const std::string type = Component(value, where + ", decoder").type();
     const Component named(value, where + ", decoder " + type);
-    if (fused && type != "Strip" && type != "Fuse")
-        named.refuse("pva supports nothing but Strip behind Fuse");
+    if (fused && type != "Strip" && type != "Fuse") named.refuse("pva supports nothing but Strip behind Fuse");
     if (type == "ByteLevel") {
         named.only({"type", "add_prefix_space", "trim_offsets", "use_regex"});
         steps_.push_back(ByteLevel{});
@@ -89,7 +90,8 @@ void Decoder::read(const nlohmann::json& value, const std::string& where, bool& 
         drops_first_blank_ = named.string("prepend_scheme", "always") != "never";
     } else if (type == "Sequence") {
         named.only({"type", "decoders"});
-        for (const auto& one : named.array("decoders")) read(one, where, fused);
+        for (const auto& one : named.array("decoders"))
+            read(one, where, fused);
     } else {
         named.refuse("pva does not support this decoder");
     }

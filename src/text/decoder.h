@@ -17,8 +17,8 @@ namespace pva::text {
 /// the front) is not done here: `bytes` looks at one token.
 class Decoder {
   public:
-    /// Supported: ByteLevel, Metaspace, and Replace, ByteFallback, Fuse, Strip alone or in a Sequence. Errors: InputError
-    /// naming a component that is not supported; `where` names the file.
+    /// Supported: ByteLevel, Metaspace, and Replace, ByteFallback, Fuse, Strip alone or in a Sequence. Errors:
+    /// InputError naming a component that is not supported; `where` names the file.
     Decoder(const nlohmann::json& value, const std::string& where);
 
     std::string bytes(std::string_view token) const;

@@ -104,11 +104,16 @@ const nlohmann::json& Component::object(const std::string& field) const {
     return found;
 }
 
-std::int32_t token_id(const nlohmann::json& value, const std::string& where) {
+std::optional<std::int32_t> as_token_id(const nlohmann::json& value) {
     constexpr auto largest = static_cast<std::uint64_t>(std::numeric_limits<std::int32_t>::max()) - 1;
-    if (!value.is_number_unsigned() || value.get<std::uint64_t>() > largest)
-        throw InputError(where + " is not a token id: " + value.dump() + ".");
+    if (!value.is_number_unsigned() || value.get<std::uint64_t>() > largest) return std::nullopt;
     return static_cast<std::int32_t>(value.get<std::uint64_t>());
+}
+
+std::int32_t token_id(const nlohmann::json& value, const std::string& where) {
+    const auto id = as_token_id(value);
+    if (!id) throw InputError(where + " is not a token id: " + value.dump() + ".");
+    return *id;
 }
 
 PatternText pattern_text(const Component& component) {

@@ -1,5 +1,5 @@
-// Checked reading of the components of a tokenizer.json: wrong types, missing and unknown fields are InputErrors that name
-// the file and the component.
+// Checked reading of the components of a tokenizer.json: wrong types, missing and unknown fields are InputErrors that
+// name the file and the component.
 #pragma once
 
 #include <cstdint>
@@ -44,7 +44,9 @@ class Component {
     std::string where_;
 };
 
-/// A token id: a whole number from 0 to 2^31 - 2. Errors: InputError.
+/// A token id: a whole number from 0 to 2^31 - 2; nothing when the value is no such number.
+std::optional<std::int32_t> as_token_id(const nlohmann::json& value);
+/// The same. Errors: InputError; `where` says where the value stands.
 std::int32_t token_id(const nlohmann::json& value, const std::string& where);
 
 /// What `Replace` and `Split` search for: exactly one of {"String": ...} and {"Regex": ...}.

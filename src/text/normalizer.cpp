@@ -24,8 +24,8 @@ namespace {
 
 enum class Form { nfc, nfd, nfkc, nfkd };
 
-/// Whether the reference's normalization knows a character: the `tokenizers` library (0.23 still) normalizes by the data
-/// of Unicode 9, for which later characters are unassigned: they neither decompose nor compose nor change places.
+/// Whether the reference's normalization knows a character: the `tokenizers` library (0.23 still) normalizes by the
+/// data of Unicode 9, for which later characters are unassigned: they neither decompose nor compose nor change places.
 bool known_to_reference(char32_t c) {
     if (c < 0x7FD) return true;  // the first character that came later
     UVersionInfo age;
@@ -40,10 +40,11 @@ class UnicodeForm final : public Normalizer {
         const bool compatible = form == Form::nfkc || form == Form::nfkd;
         canonical_ = icu::Normalizer2::getNFCInstance(status);
         mapping_ = compatible ? icu::Normalizer2::getNFKCInstance(status) : canonical_;
-        whole_ = composes_     ? mapping_
+        whole_ = composes_    ? mapping_
                  : compatible ? icu::Normalizer2::getNFKDInstance(status)
                               : icu::Normalizer2::getNFDInstance(status);
-        if (U_FAILURE(status)) throw InternalError(std::string("ICU has no normalization data: ") + u_errorName(status));
+        if (U_FAILURE(status))
+            throw InternalError(std::string("ICU has no normalization data: ") + u_errorName(status));
     }
 
     AlignedText apply(AlignedText text) const override {
@@ -76,9 +77,8 @@ class UnicodeForm final : public Normalizer {
                 ++begin;
                 continue;
             }
-            const auto end = std::find_if(begin, result.end(), [&](const CharacterChange& one) {
-                return combining_class(one.code_point) == 0;
-            });
+            const auto end = std::find_if(
+                begin, result.end(), [&](const CharacterChange& one) { return combining_class(one.code_point) == 0; });
             std::stable_sort(begin, end, [&](const CharacterChange& a, const CharacterChange& b) {
                 return combining_class(a.code_point) < combining_class(b.code_point);
             });
@@ -205,7 +205,8 @@ class Sequence final : public Normalizer {
     explicit Sequence(std::vector<std::unique_ptr<const Normalizer>> steps) : steps_(std::move(steps)) {}
 
     AlignedText apply(AlignedText text) const override {
-        for (const auto& step : steps_) text = step->apply(std::move(text));
+        for (const auto& step : steps_)
+            text = step->apply(std::move(text));
         return text;
     }
 

@@ -34,7 +34,8 @@ class Pattern {
             if (search) {
                 search->start(inside);
                 ByteRange match;
-                while (search->next(match)) found(i, ByteRange{part.begin + match.begin, part.begin + match.end});
+                while (search->next(match))
+                    found(i, ByteRange{part.begin + match.begin, part.begin + match.end});
             } else if (!literal_.empty()) {
                 for (std::size_t at = inside.find(literal_); at != std::string_view::npos;
                      at = inside.find(literal_, at + literal_.size()))

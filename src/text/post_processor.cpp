@@ -44,7 +44,8 @@ void read_into(const nlohmann::json& value, const std::string& where,
         steps.push_back(read_template(named));
     } else if (type == "Sequence") {
         named.only({"type", "processors"});
-        for (const auto& one : named.array("processors")) read_into(one, where, steps);
+        for (const auto& one : named.array("processors"))
+            read_into(one, where, steps);
     } else {
         named.refuse("pva does not support this post-processor");
     }

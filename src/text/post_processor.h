@@ -1,4 +1,5 @@
-// Post-processors of a tokenizer.json: tokens put around every text, and offsets without the blanks of byte-level tokens.
+// Post-processors of a tokenizer.json: tokens put around every text, and offsets without the blanks of byte-level
+// tokens.
 #pragma once
 
 #include <cstdint>
@@ -21,8 +22,8 @@ struct Template {
     std::vector<std::int32_t> behind;
 };
 
-/// Steps in their order. Errors: InputError naming a component that is not supported; `where` names the file. Supported:
-/// null, ByteLevel, TemplateProcessing (its `single` with $A once), Sequence.
+/// Steps in their order. Errors: InputError naming a component that is not supported; `where` names the file.
+/// Supported: null, ByteLevel, TemplateProcessing (its `single` with $A once), Sequence.
 std::vector<std::variant<TrimOffsets, Template>> read_post_processor(const nlohmann::json& value,
                                                                      const std::string& where);
 

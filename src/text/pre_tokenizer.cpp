@@ -33,7 +33,8 @@ void cut(const std::vector<Stretch>& stretches, Behavior behavior, std::vector<B
     bool previous = false;
     switch (behavior) {
         case Behavior::isolated:
-            for (const Stretch& one : stretches) put(one.range);
+            for (const Stretch& one : stretches)
+                put(one.range);
             return;
         case Behavior::removed:
             for (const Stretch& one : stretches) {
@@ -53,7 +54,8 @@ void cut(const std::vector<Stretch>& stretches, Behavior behavior, std::vector<B
                 }
                 previous = one.is_match;
             }
-            for (const ByteRange& one : merged) put(one);
+            for (const ByteRange& one : merged)
+                put(one);
             return;
         }
         case Behavior::merged_with_next: {
@@ -66,7 +68,8 @@ void cut(const std::vector<Stretch>& stretches, Behavior behavior, std::vector<B
                 }
                 previous = one->is_match;
             }
-            for (auto one = merged.rbegin(); one != merged.rend(); ++one) put(*one);
+            for (auto one = merged.rbegin(); one != merged.rend(); ++one)
+                put(*one);
             return;
         }
     }
@@ -86,12 +89,14 @@ void split_parts(SplitText& split, const Pattern& pattern, Behavior behavior, bo
         if (++part < split.parts.size()) at = split.parts[part].begin;
     };
     pattern.each_match_in_parts(split.text.text(), split.parts, [&](std::size_t of_part, ByteRange match) {
-        while (part < of_part) finish_part();
+        while (part < of_part)
+            finish_part();
         if (at != match.begin) stretches.push_back({{at, match.begin}, inverted});
         stretches.push_back({match, !inverted});
         at = match.end;
     });
-    while (part < split.parts.size()) finish_part();
+    while (part < split.parts.size())
+        finish_part();
     split.parts = std::move(parts);
 }
 
@@ -138,8 +143,7 @@ class Digits final : public PreTokenizer {
 };
 
 /// The expression of GPT-2's tokenizer.
-const PatternText gpt2_pattern{
-    R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)", true};
+const PatternText gpt2_pattern{R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)", true};
 
 class ByteLevel final : public PreTokenizer {
   public:
@@ -195,8 +199,8 @@ class Metaspace final : public PreTokenizer {
         ByteLevel::rebuild(split, [&](const AlignedText& from, ByteRange part, AlignedText& to) {
             const std::string_view text = std::string_view(from.text()).substr(part.begin, part.size());
             const bool has_it = text.starts_with(replacement_) || text.front() == ' ';
-            const bool wanted = prepend_ == Prepend::always ||
-                                (prepend_ == Prepend::first && from.origin(part.begin).begin == 0);
+            const bool wanted =
+                prepend_ == Prepend::always || (prepend_ == Prepend::first && from.origin(part.begin).begin == 0);
             if (wanted && !has_it) to.append(replacement_, from.origin(part.begin));
             std::size_t at = part.begin;
             while (at < part.end) {
@@ -221,7 +225,8 @@ class Sequence final : public PreTokenizer {
     explicit Sequence(std::vector<std::unique_ptr<const PreTokenizer>> steps) : steps_(std::move(steps)) {}
 
     void apply(SplitText& split) const override {
-        for (const auto& step : steps_) step->apply(split);
+        for (const auto& step : steps_)
+            step->apply(split);
     }
 
     bool needs_origins() const override {

@@ -43,8 +43,8 @@ class Translator {
 
   private:
     [[noreturn]] void refuse(const std::string& what) const {
-        throw InputError(where_ + ": the regular expression " + std::string(pattern_) + " uses " + what +
-                         " at byte " + std::to_string(at_) + ", which pva does not support.");
+        throw InputError(where_ + ": the regular expression " + std::string(pattern_) + " uses " + what + " at byte " +
+                         std::to_string(at_) + ", which pva does not support.");
     }
 
     char peek(std::size_t ahead) const { return at_ + ahead < pattern_.size() ? pattern_[at_ + ahead] : '\0'; }
@@ -57,11 +57,16 @@ class Translator {
     void escape(bool in_class) {
         const char c = peek(1);
         switch (c) {
-            case 's': return replace("\\p{White_Space}");
-            case 'S': return replace("\\P{White_Space}");
-            case 'd': return replace("\\p{Nd}");
-            case 'D': return replace("\\P{Nd}");
-            case 'v': return replace("\\x0b");
+            case 's':
+                return replace("\\p{White_Space}");
+            case 'S':
+                return replace("\\P{White_Space}");
+            case 'd':
+                return replace("\\p{Nd}");
+            case 'D':
+                return replace("\\P{Nd}");
+            case 'v':
+                return replace("\\x0b");
             case 'w':
                 return replace(in_class ? std::string(word_class) : "[" + std::string(word_class) + "]");
             case 'W':
@@ -70,7 +75,8 @@ class Translator {
             case 'r':
             case 'n':
             case 't':
-            case 'f': return copy(2);
+            case 'f':
+                return copy(2);
             case 'A':
             case 'z':
                 if (in_class) refuse("an anchor in a character class");
@@ -82,7 +88,8 @@ class Translator {
                     refuse("a property that is not of the form \\p{Name}");
                 return copy(close + 1 - at_);
             }
-            case 'u': return code_point(4);
+            case 'u':
+                return code_point(4);
             case 'x':
                 if (peek(2) == '{') {
                     const std::size_t close = pattern_.find('}', at_);
@@ -91,7 +98,8 @@ class Translator {
                 }
                 if (peek(2) > '7') refuse("a byte above 7F");
                 return code_point(2);
-            default: break;
+            default:
+                break;
         }
         const auto byte = static_cast<unsigned char>(c);
         const bool letter_or_digit = (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');

@@ -44,7 +44,8 @@ std::string bytes_of_piece(const sentencepiece::SentencePieceProcessor& processo
 
 std::size_t count_characters(std::string_view text) {
     std::size_t count = 0;
-    for (const char byte : text) count += is_continuation_byte(byte) ? 0 : 1;
+    for (const char byte : text)
+        count += is_continuation_byte(byte) ? 0 : 1;
     return count;
 }
 
@@ -60,14 +61,16 @@ class SentencePiece final : public TokenizerBackend {
         const int pieces = processor_.GetPieceSize();
         if (pieces <= 0) refuse("it has no pieces");
         bytes.reserve(static_cast<std::size_t>(pieces));
-        for (int id = 0; id < pieces; ++id) bytes.emplace_back(bytes_of_piece(processor_, id));
+        for (int id = 0; id < pieces; ++id)
+            bytes.emplace_back(bytes_of_piece(processor_, id));
         bos_id = processor_.bos_id();
         eos_id = processor_.eos_id();
         unk_id = processor_.unk_id();
         if (bos_id >= 0) bos_piece_ = processor_.IdToPiece(bos_id);
         // The setting itself is not to be had from the library; what it does to a text is.
         std::vector<std::string> first;
-        if (processor_.Encode("a", &first).ok() && !first.empty()) has_dummy_prefix = first[0].starts_with(blank_symbol);
+        if (processor_.Encode("a", &first).ok() && !first.empty())
+            has_dummy_prefix = first[0].starts_with(blank_symbol);
 
         const auto config = read_tokenizer_config(path);
         adds_bos_ = bos_id >= 0;
@@ -105,7 +108,8 @@ class SentencePiece final : public TokenizerBackend {
             std::vector<int> ids;
             const auto status = processor_.Encode(view, &ids);
             if (!status.ok()) throw InternalError("SentencePiece cannot encode a text: " + status.ToString());
-            for (const int id : ids) tokens.push_back({id, 0, 0});
+            for (const int id : ids)
+                tokens.push_back({id, 0, 0});
         } else {
             const auto encoded = processor_.EncodeAsImmutableProto(view);
             std::size_t bytes_done = 0;

@@ -42,7 +42,8 @@ void check_text(std::string_view text) {
 std::vector<std::int32_t> ids_of(const std::vector<TokenSpan>& tokens) {
     std::vector<std::int32_t> ids;
     ids.reserve(tokens.size());
-    for (const TokenSpan& token : tokens) ids.push_back(token.id);
+    for (const TokenSpan& token : tokens)
+        ids.push_back(token.id);
     return ids;
 }
 
@@ -101,7 +102,8 @@ void Tokenizer::append(std::int32_t id, std::string& text) const {
 
 std::string Tokenizer::decode(std::span<const std::int32_t> ids) const {
     std::string text;
-    for (const std::int32_t id : ids) append(id, text);
+    for (const std::int32_t id : ids)
+        append(id, text);
     const bool is_whole_text = !ids.empty() && ids.front() == bos_id();
     if (backend_->has_dummy_prefix && is_whole_text && text.starts_with(' ')) text.erase(0, 1);
     return text;

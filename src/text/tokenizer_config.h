@@ -13,8 +13,8 @@ struct TokenizerConfig {
     std::optional<std::string> eos_token;
 };
 
-/// The tokenizer_config.json in the folder of `tokenizer_path`; nothing when there is none. Errors: InputError when it is
-/// damaged, IoError when it cannot be read.
+/// The tokenizer_config.json in the folder of `tokenizer_path`; nothing when there is none. Errors: InputError when it
+/// is damaged, IoError when it cannot be read.
 std::optional<TokenizerConfig> read_tokenizer_config(const std::string& tokenizer_path);
 
 /// All bytes of a file. Errors: IoError.

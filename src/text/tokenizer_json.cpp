@@ -91,7 +91,8 @@ class TokenizerJson final : public TokenizerBackend {
         }
         if (around == Around::bos) {
             if (bos_id < 0) {
-                throw InputError("tokenizer " + path_ + " has no BOS token, but one is wanted before the text; name it " +
+                throw InputError("tokenizer " + path_ +
+                                 " has no BOS token, but one is wanted before the text; name it " +
                                  "as bos_token in tokenizer_config.json beside it.");
             }
             if (result.empty() || result.front().id != bos_id) result.insert(result.begin(), TokenSpan{bos_id, 0, 0});
@@ -129,7 +130,8 @@ class TokenizerJson final : public TokenizerBackend {
     void make_tables(const Decoder& decoder) {
         has_dummy_prefix = decoder.drops_first_blank();
         std::size_t places = 0;
-        for (const auto& [piece, id] : bpe_.vocabulary()) places = std::max(places, static_cast<std::size_t>(id) + 1);
+        for (const auto& [piece, id] : bpe_.vocabulary())
+            places = std::max(places, static_cast<std::size_t>(id) + 1);
         if (!added_.tokens().empty())
             places = std::max(places, static_cast<std::size_t>(added_.tokens().rbegin()->first) + 1);
         bytes.resize(places);
@@ -169,9 +171,9 @@ class TokenizerJson final : public TokenizerBackend {
         }
         for (const auto& step : post_processor_) {
             const auto* around = std::get_if<Template>(&step);
-            adds_bos_ = adds_bos_ || (around != nullptr && bos_id >= 0 &&
-                                      std::find(around->before.begin(), around->before.end(), bos_id) !=
-                                          around->before.end());
+            adds_bos_ =
+                adds_bos_ || (around != nullptr && bos_id >= 0 &&
+                              std::find(around->before.begin(), around->before.end(), bos_id) != around->before.end());
         }
     }
 
@@ -206,7 +208,8 @@ class TokenizerJson final : public TokenizerBackend {
                 if (pre_tokenizer_) pre_tokenizer_->apply(split);
                 for (const ByteRange& part : split.parts) {
                     of_part.clear();
-                    bpe_.encode(std::string_view(split.text.text()).substr(part.begin, part.size()), workspace, of_part);
+                    bpe_.encode(std::string_view(split.text.text()).substr(part.begin, part.size()), workspace,
+                                of_part);
                     std::size_t begin = part.begin;
                     for (const BpeToken& token : of_part) {
                         const std::size_t end = part.begin + token.end;
@@ -243,11 +246,13 @@ class TokenizerJson final : public TokenizerBackend {
     /// Returns the number of tokens put in front. BOS is left out when the text spells it itself.
     std::size_t put_around(const Template& around, std::vector<TokenSpan>& result) const {
         std::vector<TokenSpan> before;
-        for (const std::int32_t id : around.before) before.push_back({id, 0, 0});
+        for (const std::int32_t id : around.before)
+            before.push_back({id, 0, 0});
         if (!before.empty() && before.back().id == bos_id && !result.empty() && result.front().id == bos_id)
             before.pop_back();
         result.insert(result.begin(), before.begin(), before.end());
-        for (const std::int32_t id : around.behind) result.push_back({id, 0, 0});
+        for (const std::int32_t id : around.behind)
+            result.push_back({id, 0, 0});
         return before.size();
     }
 

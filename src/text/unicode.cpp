@@ -56,7 +56,8 @@ std::size_t trailing_white_space(std::string_view text) {
     std::size_t begin = text.size();
     while (begin > 0) {
         std::size_t at = begin - 1;
-        while (at > 0 && is_continuation_byte(text[at])) --at;
+        while (at > 0 && is_continuation_byte(text[at]))
+            --at;
         std::size_t behind = at;
         if (!is_white_space(next_code_point(text, behind))) break;
         begin = at;

@@ -1,5 +1,5 @@
-// Tokenizers: text to token ids and back, byte for byte. Two kinds of file: a SentencePiece model (`tokenizer.model`) and
-// Hugging Face's `tokenizer.json` with a BPE model. docs/tokenizers.md says what is supported and what is refused.
+// Tokenizers: text to token ids and back, byte for byte. Two kinds of file: a SentencePiece model (`tokenizer.model`)
+// and Hugging Face's `tokenizer.json` with a BPE model. docs/tokenizers.md says what is supported and what is refused.
 #pragma once
 
 #include <cstddef>
@@ -25,8 +25,8 @@ struct TokenSpan {
 class TokenizerBackend;
 
 /// A loaded tokenizer. Immutable after loading; const members may be called from several threads.
-/// Sources: the SentencePiece library (Kudo and Richardson 2018), ids equal those of its own processor; the `tokenizers`
-/// library of Hugging Face, whose ids and offsets are computed anew from the same file.
+/// Sources: the SentencePiece library (Kudo and Richardson 2018), ids equal those of its own processor; the
+/// `tokenizers` library of Hugging Face, whose ids and offsets are computed anew from the same file.
 class Tokenizer {
   public:
     /// Reads a tokenizer file; its content decides which kind it is. A `tokenizer_config.json` beside it says which
@@ -65,7 +65,8 @@ class Tokenizer {
     std::string decode(std::span<const std::int32_t> ids) const;
 
     /// Appends the bytes of one token to `text`. Bytes of a character may be spread over several tokens, so `text` may
-    /// end in the middle of one. Appending token after token equals `decode` of all of them, but for the blank after BOS.
+    /// end in the middle of one. Appending token after token equals `decode` of all of them, but for the blank after
+    /// BOS.
     void append(std::int32_t id, std::string& text) const;
 
     /// Id of the begin-of-sequence token, -1 if there is none.

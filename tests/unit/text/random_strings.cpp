@@ -30,7 +30,8 @@ void put(char32_t c, std::string& text) {
 std::vector<char32_t> members(const nlohmann::json& ranges) {
     std::vector<char32_t> result;
     for (const auto& range : ranges) {
-        for (auto c = range[0].get<std::uint32_t>(); c <= range[1].get<std::uint32_t>(); ++c) result.push_back(c);
+        for (auto c = range[0].get<std::uint32_t>(); c <= range[1].get<std::uint32_t>(); ++c)
+            result.push_back(c);
     }
     return result;
 }
@@ -44,34 +45,50 @@ class Strings {
         pva::PhiloxStream random(spec_.at("seed").get<std::uint64_t>(), spec_.at("stream").get<std::uint64_t>(), item);
         std::string text;
         const std::uint32_t pieces = random.below(14);
-        for (std::uint32_t i = 0; i < pieces; ++i) put_piece(random, text);
+        for (std::uint32_t i = 0; i < pieces; ++i)
+            put_piece(random, text);
         return text;
     }
 
   private:
     void put_piece(pva::PhiloxStream& random, std::string& text) const {
         const auto several = [&](std::uint32_t count, const auto& draw) {
-            for (; count > 0; --count) put(draw(), text);
+            for (; count > 0; --count)
+                put(draw(), text);
         };
         switch (random.below(12)) {
-            case 0: return several(1 + random.below(8), [&] { return char32_t{0x20} + random.below(95); });
+            case 0:
+                return several(1 + random.below(8), [&] { return char32_t{0x20} + random.below(95); });
             case 1: {
                 const std::string blank = pick(random, "blanks");
-                for (std::uint32_t count = 1 + random.below(4); count > 0; --count) text += blank;
+                for (std::uint32_t count = 1 + random.below(4); count > 0; --count)
+                    text += blank;
                 return;
             }
-            case 2: return several(1 + random.below(9), [&] { return char32_t{0x30} + random.below(10); });
-            case 3: return several(1 + random.below(4), [&] { return any_of(random, marks_); });
+            case 2:
+                return several(1 + random.below(9), [&] { return char32_t{0x30} + random.below(10); });
+            case 3:
+                return several(1 + random.below(4), [&] { return any_of(random, marks_); });
             case 4:
                 text += pick(random, "bases");
                 return several(random.below(4), [&] { return char32_t{0x300} + random.below(0x30); });
-            case 5: return several(1 + random.below(4), [&] { return char32_t{0x4E00} + random.below(0x51F0); });
-            case 6: text += pick(random, "snippets"); return;
-            case 7: return several(1 + random.below(5), [&] { return any_of(random, assigned_); });
-            case 8: text += pick(random, "words"); return;
-            case 9: text += pick(random, "specials"); return;
-            case 10: return several(1 + random.below(6), [&] { return char32_t{0x61} + random.below(26); });
-            default: text += ' ';
+            case 5:
+                return several(1 + random.below(4), [&] { return char32_t{0x4E00} + random.below(0x51F0); });
+            case 6:
+                text += pick(random, "snippets");
+                return;
+            case 7:
+                return several(1 + random.below(5), [&] { return any_of(random, assigned_); });
+            case 8:
+                text += pick(random, "words");
+                return;
+            case 9:
+                text += pick(random, "specials");
+                return;
+            case 10:
+                return several(1 + random.below(6), [&] { return char32_t{0x61} + random.below(26); });
+            default:
+                text += ' ';
         }
     }
 
@@ -97,6 +114,7 @@ std::vector<std::string> random_strings(const std::string& file) {
     const auto spec = nlohmann::json::parse(stream);
     const Strings strings(spec);
     std::vector<std::string> result;
-    for (std::uint32_t item = 0; item < spec.at("count").get<std::uint32_t>(); ++item) result.push_back(strings.make(item));
+    for (std::uint32_t item = 0; item < spec.at("count").get<std::uint32_t>(); ++item)
+        result.push_back(strings.make(item));
     return result;
 }

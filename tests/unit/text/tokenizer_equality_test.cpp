@@ -1,5 +1,5 @@
-// Token ids, offsets and decoding against Hugging Face `tokenizers` and SentencePiece, on whole corpora: every MBPP problem,
-// HumanEval, the text sample and 10,000 random strings. The golden hashes are made by
+// Token ids, offsets and decoding against Hugging Face `tokenizers` and SentencePiece, on whole corpora: every MBPP
+// problem, HumanEval, the text sample and 10,000 random strings. The golden hashes are made by
 // tests/reference/text/make_equality_golden.py, whose --show prints the tokens of one text.
 #define BOOST_TEST_MODULE tokenizer_equality
 #include <boost/test/unit_test.hpp>
@@ -25,9 +25,9 @@
 #include "random_strings.h"
 
 namespace fs = std::filesystem;
+using nlohmann::json;
 using pva::text::Tokenizer;
 using pva::text::TokenSpan;
-using nlohmann::json;
 
 namespace {
 
@@ -46,7 +46,8 @@ std::string read_gzip(const fs::path& path) {
     BOOST_REQUIRE_MESSAGE(file != nullptr, "cannot open " << path);
     std::string bytes;
     char buffer[65536];
-    for (int n = 0; (n = gzread(file, buffer, sizeof buffer)) > 0;) bytes.append(buffer, static_cast<std::size_t>(n));
+    for (int n = 0; (n = gzread(file, buffer, sizeof buffer)) > 0;)
+        bytes.append(buffer, static_cast<std::size_t>(n));
     gzclose(file);
     return bytes;
 }
@@ -55,7 +56,8 @@ template <class MakeText>
 std::vector<std::string> texts_of_lines(const std::string& lines, const MakeText& make_text) {
     std::vector<std::string> texts;
     std::istringstream stream(lines);
-    for (std::string line; std::getline(stream, line);) texts.push_back(make_text(json::parse(line)));
+    for (std::string line; std::getline(stream, line);)
+        texts.push_back(make_text(json::parse(line)));
     return texts;
 }
 
@@ -68,7 +70,8 @@ const std::map<std::string, std::vector<std::string>>& corpora() {
         if (const fs::path path = data_dir / "mbpp/mbpp.jsonl"; fs::exists(path)) {
             result["mbpp"] = texts_of_lines(read_file(path), [&](const json& one) {
                 std::string text = string(one["text"]);
-                for (const auto& test : one["test_list"]) text += "\n" + string(test);
+                for (const auto& test : one["test_list"])
+                    text += "\n" + string(test);
                 return text;
             });
         }
@@ -97,7 +100,8 @@ std::string hexadecimal(std::uint64_t value) {
 
 std::vector<std::int32_t> ids_of(const std::vector<TokenSpan>& tokens) {
     std::vector<std::int32_t> ids;
-    for (const TokenSpan& token : tokens) ids.push_back(token.id);
+    for (const TokenSpan& token : tokens)
+        ids.push_back(token.id);
     return ids;
 }
 
@@ -133,7 +137,8 @@ void compare_corpus(const Tokenizer& tokenizer, const std::string& name, const s
     std::size_t tokens_in_all = 0;
     int faults = 0;
     const auto fault = [&](std::size_t i, const std::string& what) {
-        if (++faults <= 5) BOOST_ERROR(name << " " << i << ": " << what << " differ from the reference: " << json(texts[i]).dump());
+        if (++faults <= 5)
+            BOOST_ERROR(name << " " << i << ": " << what << " differ from the reference: " << json(texts[i]).dump());
     };
     for (std::size_t begin = 0; begin < texts.size(); begin += group) {
         std::vector<std::uint32_t> numbers;
@@ -152,7 +157,8 @@ void compare_corpus(const Tokenizer& tokenizer, const std::string& name, const s
         }
         std::string expected;
         hashes >> expected;
-        if (hexadecimal(hash_of(numbers)) != expected) fault(begin, "ids or offsets (of this text or the group it begins)");
+        if (hexadecimal(hash_of(numbers)) != expected)
+            fault(begin, "ids or offsets (of this text or the group it begins)");
     }
     BOOST_TEST(tokens_in_all == golden["tokens"].get<std::size_t>());
     BOOST_TEST(faults == 0, name << ": " << faults << " faults");
@@ -196,18 +202,48 @@ void compare(const std::string& name) {
 
 }  // namespace
 
-BOOST_AUTO_TEST_CASE(neox) { compare("neox"); }
-BOOST_AUTO_TEST_CASE(llama3) { compare("llama3"); }
-BOOST_AUTO_TEST_CASE(qwen2) { compare("qwen2"); }
-BOOST_AUTO_TEST_CASE(smollm2) { compare("smollm2"); }
-BOOST_AUTO_TEST_CASE(gemma) { compare("gemma"); }
-BOOST_AUTO_TEST_CASE(llama2) { compare("llama2"); }
-BOOST_AUTO_TEST_CASE(mistral) { compare("mistral"); }
-BOOST_AUTO_TEST_CASE(metaspace_variants) { compare("metaspace_variants"); }
-BOOST_AUTO_TEST_CASE(byte_level_variants) { compare("byte_level_variants"); }
-BOOST_AUTO_TEST_CASE(pythia) { compare("pythia"); }
-BOOST_AUTO_TEST_CASE(smollm2_135m) { compare("smollm2_135m"); }
-BOOST_AUTO_TEST_CASE(llama2_sentencepiece) { compare("llama2_sentencepiece"); }
-BOOST_AUTO_TEST_CASE(gemma_export) { compare("gemma_export"); }
-BOOST_AUTO_TEST_CASE(gemma_test) { compare("gemma_test"); }
-BOOST_AUTO_TEST_CASE(sentencepiece_own) { compare("sentencepiece_own"); }
+BOOST_AUTO_TEST_CASE(neox) {
+    compare("neox");
+}
+BOOST_AUTO_TEST_CASE(llama3) {
+    compare("llama3");
+}
+BOOST_AUTO_TEST_CASE(qwen2) {
+    compare("qwen2");
+}
+BOOST_AUTO_TEST_CASE(smollm2) {
+    compare("smollm2");
+}
+BOOST_AUTO_TEST_CASE(gemma) {
+    compare("gemma");
+}
+BOOST_AUTO_TEST_CASE(llama2) {
+    compare("llama2");
+}
+BOOST_AUTO_TEST_CASE(mistral) {
+    compare("mistral");
+}
+BOOST_AUTO_TEST_CASE(metaspace_variants) {
+    compare("metaspace_variants");
+}
+BOOST_AUTO_TEST_CASE(byte_level_variants) {
+    compare("byte_level_variants");
+}
+BOOST_AUTO_TEST_CASE(pythia) {
+    compare("pythia");
+}
+BOOST_AUTO_TEST_CASE(smollm2_135m) {
+    compare("smollm2_135m");
+}
+BOOST_AUTO_TEST_CASE(llama2_sentencepiece) {
+    compare("llama2_sentencepiece");
+}
+BOOST_AUTO_TEST_CASE(gemma_export) {
+    compare("gemma_export");
+}
+BOOST_AUTO_TEST_CASE(gemma_test) {
+    compare("gemma_test");
+}
+BOOST_AUTO_TEST_CASE(sentencepiece_own) {
+    compare("sentencepiece_own");
+}

@@ -1,5 +1,5 @@
-// tokenizer.json component by component: small files made here, whose tokens can be worked out by hand or are those that
-// Hugging Face documents; edges; files that must be refused.
+// tokenizer.json component by component: small files made here, whose tokens can be worked out by hand or are those
+// that Hugging Face documents; edges; files that must be refused.
 #define BOOST_TEST_MODULE tokenizer_json
 #include <boost/test/unit_test.hpp>
 
@@ -52,7 +52,7 @@ std::string read_file(const fs::path& path) {
 }
 
 json added(int id, const std::string& content, const json& options = json::object()) {
-    json token = {{"id", id},         {"content", content}, {"single_word", false}, {"lstrip", false},
+    json token = {{"id", id},        {"content", content},  {"single_word", false}, {"lstrip", false},
                   {"rstrip", false}, {"normalized", false}, {"special", true}};
     token.update(options);
     return token;
@@ -61,9 +61,11 @@ json added(int id, const std::string& content, const json& options = json::objec
 /// Characters as pieces, in order; merges as pairs. The decoder leaves pieces as they are.
 json small(const Pieces& pieces, const std::vector<std::pair<std::string, std::string>>& merges = {}) {
     json vocab = json::object();
-    for (const auto& piece : pieces) vocab.emplace(piece, vocab.size());
+    for (const auto& piece : pieces)
+        vocab.emplace(piece, vocab.size());
     json list = json::array();
-    for (const auto& [left, right] : merges) list.push_back({left, right});
+    for (const auto& [left, right] : merges)
+        list.push_back({left, right});
     return {{"version", "1.0"},
             {"truncation", nullptr},
             {"padding", nullptr},
@@ -99,10 +101,13 @@ Pieces parts(const json& pre_tokenizer, const std::string& text, const Pieces& e
         if (std::find(vocabulary.begin(), vocabulary.end(), piece) == vocabulary.end()) vocabulary.push_back(piece);
     };
     for (const auto& part : expected) {
-        for (const char c : part) add(std::string(1, c));
+        for (const char c : part)
+            add(std::string(1, c));
     }
-    for (const char c : text) add(std::string(1, c));
-    for (const auto& part : expected) add(part);
+    for (const char c : text)
+        add(std::string(1, c));
+    for (const auto& part : expected)
+        add(part);
     json file = small(vocabulary, merges);
     file["model"]["ignore_merges"] = true;  // a part that is a piece becomes that piece
     file["pre_tokenizer"] = pre_tokenizer;
@@ -137,11 +142,15 @@ ostream& operator<<(ostream& out, const TokenSpan& span) {
 
 BOOST_AUTO_TEST_CASE(merges_go_by_their_place_in_the_list) {
     const Pieces vocabulary = {"a", "b", "c", "ab", "bc", "abc"};
-    BOOST_TEST(pieces(load(small(vocabulary, {{"b", "c"}, {"a", "b"}})), "abc") == (Pieces{"a", "bc"}), boost::test_tools::per_element());
-    BOOST_TEST(pieces(load(small(vocabulary, {{"a", "b"}, {"b", "c"}})), "abc") == (Pieces{"ab", "c"}), boost::test_tools::per_element());
-    BOOST_TEST(pieces(load(small(vocabulary, {{"a", "b"}, {"ab", "c"}})), "abcab") == (Pieces{"abc", "ab"}), boost::test_tools::per_element());
+    BOOST_TEST(pieces(load(small(vocabulary, {{"b", "c"}, {"a", "b"}})), "abc") == (Pieces{"a", "bc"}),
+               boost::test_tools::per_element());
+    BOOST_TEST(pieces(load(small(vocabulary, {{"a", "b"}, {"b", "c"}})), "abc") == (Pieces{"ab", "c"}),
+               boost::test_tools::per_element());
+    BOOST_TEST(pieces(load(small(vocabulary, {{"a", "b"}, {"ab", "c"}})), "abcab") == (Pieces{"abc", "ab"}),
+               boost::test_tools::per_element());
     // Of equal pairs the left one comes first.
-    BOOST_TEST(pieces(load(small({"a", "aa"}, {{"a", "a"}})), "aaaaa") == (Pieces{"aa", "aa", "a"}), boost::test_tools::per_element());
+    BOOST_TEST(pieces(load(small({"a", "aa"}, {{"a", "a"}})), "aaaaa") == (Pieces{"aa", "aa", "a"}),
+               boost::test_tools::per_element());
     // A pair listed twice counts where it stands last, as in the reference.
     BOOST_TEST(pieces(load(small(vocabulary, {{"a", "b"}, {"b", "c"}, {"a", "b"}})), "abc") == (Pieces{"a", "bc"}),
                boost::test_tools::per_element());
@@ -165,7 +174,8 @@ BOOST_AUTO_TEST_CASE(ignore_merges_takes_whole_pieces) {
 
 BOOST_AUTO_TEST_CASE(unknown_characters) {
     json file = small({"<unk>", "a"});
-    BOOST_TEST(load(file).encode("axyb") == std::vector<std::int32_t>{1}, boost::test_tools::per_element());  // left out
+    BOOST_TEST(load(file).encode("axyb") == std::vector<std::int32_t>{1},
+               boost::test_tools::per_element());  // left out
     BOOST_TEST(load(file).unk_id() == -1);
     file["model"]["unk_token"] = "<unk>";
     const Tokenizer single = load(file);
@@ -173,7 +183,8 @@ BOOST_AUTO_TEST_CASE(unknown_characters) {
     BOOST_TEST(single.encode("axya") == (std::vector<std::int32_t>{1, 0, 0, 1}), boost::test_tools::per_element());
     file["model"]["fuse_unk"] = true;
     const Tokenizer fused = load(file);
-    BOOST_TEST(fused.encode_with_offsets("a\xC3\xA9ya") == (Spans{{1, 0, 1}, {0, 1, 3}, {1, 3, 4}}), boost::test_tools::per_element());
+    BOOST_TEST(fused.encode_with_offsets("a\xC3\xA9ya") == (Spans{{1, 0, 1}, {0, 1, 3}, {1, 3, 4}}),
+               boost::test_tools::per_element());
     file["model"]["unk_token"] = "<none>";
     refused(file, "<none>");
 }
@@ -184,7 +195,8 @@ BOOST_AUTO_TEST_CASE(byte_fallback) {
     file["model"]["byte_fallback"] = true;
     file["decoder"] = {{"type", "ByteFallback"}};
     const Tokenizer tokenizer = load(file);
-    const Spans spans = tokenizer.encode_with_offsets("a\xC3\xA9\xC3\xA8");  // the second letter's last byte has no piece
+    const Spans spans =
+        tokenizer.encode_with_offsets("a\xC3\xA9\xC3\xA8");  // the second letter's last byte has no piece
     BOOST_TEST(spans == (Spans{{1, 0, 1}, {2, 1, 2}, {3, 1, 2}, {0, 2, 3}}), boost::test_tools::per_element());
     std::string grown;
     tokenizer.append(2, grown);
@@ -196,8 +208,10 @@ BOOST_AUTO_TEST_CASE(split_behaviours) {
     // The example of the reference's documentation.
     const std::string text = "the-final--countdown";
     const json dash = {{"String", "-"}};
-    const auto test = [&](const std::string& behavior, const Pieces& expected, const json& pattern, bool invert = false) {
-        BOOST_TEST(parts(split(pattern, behavior, invert), text, expected) == expected, boost::test_tools::per_element());
+    const auto test = [&](const std::string& behavior, const Pieces& expected, const json& pattern,
+                          bool invert = false) {
+        BOOST_TEST(parts(split(pattern, behavior, invert), text, expected) == expected,
+                   boost::test_tools::per_element());
     };
     test("Removed", {"the", "final", "countdown"}, dash);
     test("Isolated", {"the", "-", "final", "-", "-", "countdown"}, dash);
@@ -212,8 +226,10 @@ BOOST_AUTO_TEST_CASE(split_behaviours) {
 BOOST_AUTO_TEST_CASE(digits_and_sequences) {
     const json single = {{"type", "Digits"}, {"individual_digits", true}};
     const json runs = {{"type", "Digits"}, {"individual_digits", false}};
-    BOOST_TEST(parts(single, "ab12c", {"ab", "1", "2", "c"}) == (Pieces{"ab", "1", "2", "c"}), boost::test_tools::per_element());
-    BOOST_TEST(parts(runs, "ab12c3", {"ab", "12", "c", "3"}) == (Pieces{"ab", "12", "c", "3"}), boost::test_tools::per_element());
+    BOOST_TEST(parts(single, "ab12c", {"ab", "1", "2", "c"}) == (Pieces{"ab", "1", "2", "c"}),
+               boost::test_tools::per_element());
+    BOOST_TEST(parts(runs, "ab12c3", {"ab", "12", "c", "3"}) == (Pieces{"ab", "12", "c", "3"}),
+               boost::test_tools::per_element());
     const json both = {{"type", "Sequence"}, {"pretokenizers", {runs, split({{"String", "b"}}, "MergedWithNext")}}};
     BOOST_TEST(parts(both, "abc12", {"a", "bc", "12"}) == (Pieces{"a", "bc", "12"}), boost::test_tools::per_element());
     const json none = {{"type", "Sequence"}, {"pretokenizers", json::array()}};
@@ -222,9 +238,10 @@ BOOST_AUTO_TEST_CASE(digits_and_sequences) {
 
 BOOST_AUTO_TEST_CASE(regular_expressions_mean_what_ruby_means) {
     const auto test = [](const std::string& regex, const std::string& text, const Pieces& expected) {
-        BOOST_TEST(parts(split({{"Regex", regex}}, "Isolated"), text, expected) == expected, boost::test_tools::per_element());
+        BOOST_TEST(parts(split({{"Regex", regex}}, "Isolated"), text, expected) == expected,
+                   boost::test_tools::per_element());
     };
-    test("^b", "a\nb", {"a\n", "b"});   // ^ begins every line
+    test("^b", "a\nb", {"a\n", "b"});  // ^ begins every line
     test("a$", "xa\nb", {"x", "a", "\nb"});
     test(".+", "ab\ncd", {"ab", "\n", "cd"});
     test("\\d+", "a12", {"a", "12"});
@@ -235,8 +252,8 @@ BOOST_AUTO_TEST_CASE(regular_expressions_mean_what_ruby_means) {
     test("\\u0061", "xa", {"x", "a"});
     test("(?<=x)a", "axa", {"ax", "a"});
     test("x{2,3}", "xxxx", {"xxx", "x"});
-    for (const std::string regex : {"\\h", "(?m:a)", "[[:alpha:]]", "[a&&b]", "a{2}+", "a{,2}", "\\bab", "(a)\\1", "\\p{^L}", "(?i)a", "[a", "(a",
-                                    "\\p{NoSuchProperty}", "a\\"}) {
+    for (const std::string regex : {"\\h", "(?m:a)", "[[:alpha:]]", "[a&&b]", "a{2}+", "a{,2}", "\\bab", "(a)\\1",
+                                    "\\p{^L}", "(?i)a", "[a", "(a", "\\p{NoSuchProperty}", "a\\"}) {
         json file = small({"a"});
         file["pre_tokenizer"] = split({{"Regex", regex}}, "Isolated");
         refused(file, "pre_tokenizer Split");
@@ -247,12 +264,14 @@ BOOST_AUTO_TEST_CASE(byte_level) {
     json file = json::parse(read_file(golden_dir / "tokenizers/neox.json"));
     const Tokenizer tokenizer = load(file);
     std::string all;
-    for (int c = 0; c < 128; ++c) all += static_cast<char>(c);
+    for (int c = 0; c < 128; ++c)
+        all += static_cast<char>(c);
     BOOST_TEST(tokenizer.decode(tokenizer.encode(all)) == all);
     // A character of four bytes that the small vocabulary does not hold: every byte a token, all of the same character.
     const Spans spans = tokenizer.encode_with_offsets("\xF0\xA0\x83\x80");
     BOOST_REQUIRE_EQUAL(spans.size(), 4u);
-    for (const TokenSpan& span : spans) BOOST_TEST((span.begin == 0 && span.end == 1));
+    for (const TokenSpan& span : spans)
+        BOOST_TEST((span.begin == 0 && span.end == 1));
     std::string grown;
     tokenizer.append(spans[0].id, grown);
     BOOST_TEST(grown == "\xF0");
@@ -266,7 +285,8 @@ BOOST_AUTO_TEST_CASE(nfc_puts_characters_together) {
     json file = small({"a", "\xC3\xA9", "x"});
     file["normalizer"] = {{"type", "NFC"}};
     const Tokenizer tokenizer = load(file);
-    BOOST_TEST(tokenizer.encode_with_offsets("ae\xCC\x81x") == (Spans{{0, 0, 1}, {1, 1, 2}, {2, 3, 4}}), boost::test_tools::per_element());
+    BOOST_TEST(tokenizer.encode_with_offsets("ae\xCC\x81x") == (Spans{{0, 0, 1}, {1, 1, 2}, {2, 3, 4}}),
+               boost::test_tools::per_element());
     BOOST_TEST(tokenizer.encode("\xC3\xA9") == std::vector<std::int32_t>{1}, boost::test_tools::per_element());
 }
 
@@ -283,10 +303,12 @@ BOOST_AUTO_TEST_CASE(normalizers) {
     BOOST_TEST(encode(prepend, "").empty());  // nothing before an empty text
     BOOST_TEST(encode(replace, "a  b") == (Pieces{"a", "_", "_", "b"}), boost::test_tools::per_element());
     BOOST_TEST(encode(regex, "aabaa") == (Pieces{"x", "b", "x"}), boost::test_tools::per_element());
-    BOOST_TEST(encode({{"type", "Sequence"}, {"normalizers", {prepend, replace}}}, "a b") == (Pieces{"_", "a", "_", "b"}),
-               boost::test_tools::per_element());
+    BOOST_TEST(
+        encode({{"type", "Sequence"}, {"normalizers", {prepend, replace}}}, "a b") == (Pieces{"_", "a", "_", "b"}),
+        boost::test_tools::per_element());
     BOOST_TEST(encode({{"type", "Lowercase"}}, "AB") == (Pieces{"a", "b"}), boost::test_tools::per_element());
-    BOOST_TEST(encode({{"type", "Strip"}, {"strip_left", true}, {"strip_right", true}}, " \t a\n") == Pieces{"a"}, boost::test_tools::per_element());
+    BOOST_TEST(encode({{"type", "Strip"}, {"strip_left", true}, {"strip_right", true}}, " \t a\n") == Pieces{"a"},
+               boost::test_tools::per_element());
 }
 
 BOOST_AUTO_TEST_CASE(metaspace) {
@@ -294,7 +316,8 @@ BOOST_AUTO_TEST_CASE(metaspace) {
     file["added_tokens"] = {added(3, "<s>")};
     file["decoder"] = {{"type", "Metaspace"}, {"replacement", "\xE2\x96\x81"}, {"prepend_scheme", "always"}};
     const auto encode = [&](const std::string& scheme, const std::string& text) {
-        file["pre_tokenizer"] = {{"type", "Metaspace"}, {"replacement", "\xE2\x96\x81"}, {"prepend_scheme", scheme}, {"split", true}};
+        file["pre_tokenizer"] = {
+            {"type", "Metaspace"}, {"replacement", "\xE2\x96\x81"}, {"prepend_scheme", scheme}, {"split", true}};
         return load(file).encode(text);
     };
     using Ids = std::vector<std::int32_t>;
@@ -310,16 +333,15 @@ BOOST_AUTO_TEST_CASE(metaspace) {
 BOOST_AUTO_TEST_CASE(added_tokens_and_their_options) {
     json file = small({"a", "b", " ", "<", ">"});
     file["decoder"] = {{"type", "Fuse"}};
-    file["added_tokens"] = {added(5, "<a>"),
-                            added(6, "<a><b>", {{"special", false}}),
-                            added(7, "<l>", {{"lstrip", true}}),
-                            added(8, "<r>", {{"rstrip", true}}),
+    file["added_tokens"] = {added(5, "<a>"), added(6, "<a><b>", {{"special", false}}),
+                            added(7, "<l>", {{"lstrip", true}}), added(8, "<r>", {{"rstrip", true}}),
                             added(9, "<w>", {{"single_word", true}})};
     const Tokenizer tokenizer = load(file);
     const auto spans = [&](const std::string& text) { return tokenizer.encode_with_offsets(text); };
     BOOST_TEST(spans("b<a>b") == (Spans{{1, 0, 1}, {5, 1, 4}, {1, 4, 5}}), boost::test_tools::per_element());
     BOOST_TEST(spans("<a><b>") == (Spans{{6, 0, 6}}), boost::test_tools::per_element());  // the longest one
-    BOOST_TEST(spans("a \n<l> b") == (Spans{{0, 0, 1}, {7, 1, 6}, {2, 6, 7}, {1, 7, 8}}), boost::test_tools::per_element());
+    BOOST_TEST(spans("a \n<l> b") == (Spans{{0, 0, 1}, {7, 1, 6}, {2, 6, 7}, {1, 7, 8}}),
+               boost::test_tools::per_element());
     BOOST_TEST(spans("a<r> \n b") == (Spans{{0, 0, 1}, {8, 1, 7}, {1, 7, 8}}), boost::test_tools::per_element());
     BOOST_TEST(spans("<w> a").at(0) == (TokenSpan{9, 0, 3}));
     BOOST_TEST(spans("a<w>").at(1).id == 3);  // behind a word character it is text
@@ -332,7 +354,8 @@ BOOST_AUTO_TEST_CASE(added_tokens_and_their_options) {
 BOOST_AUTO_TEST_CASE(normalized_added_tokens_are_found_behind_the_normalizer) {
     json file = small({"a", "b", "x", "y"});
     file["normalizer"] = {{"type", "Lowercase"}};
-    file["added_tokens"] = {added(4, "XY", {{"normalized", true}, {"special", false}}), added(5, "AB", {{"special", false}})};
+    file["added_tokens"] = {added(4, "XY", {{"normalized", true}, {"special", false}}),
+                            added(5, "AB", {{"special", false}})};
     const Tokenizer tokenizer = load(file);
     BOOST_TEST(tokenizer.encode("xyXYab") == (std::vector<std::int32_t>{4, 4, 0, 1}), boost::test_tools::per_element());
     BOOST_TEST(tokenizer.encode("abAB") == (std::vector<std::int32_t>{0, 1, 5}), boost::test_tools::per_element());
@@ -348,8 +371,8 @@ BOOST_AUTO_TEST_CASE(bos_by_template_forced_forbidden_and_spelled) {
     BOOST_TEST(plain.front() != bos);
     auto with_bos = plain;
     with_bos.insert(with_bos.begin(), bos);
-    for (const auto& ids : {tokenizer.encode("x y"), tokenizer.encode("x y", true), tokenizer.encode("<bos>x y"), tokenizer.encode("<bos>x y", true),
-                            tokenizer.encode("<bos>x y", false)})
+    for (const auto& ids : {tokenizer.encode("x y"), tokenizer.encode("x y", true), tokenizer.encode("<bos>x y"),
+                            tokenizer.encode("<bos>x y", true), tokenizer.encode("<bos>x y", false)})
         BOOST_TEST(ids == with_bos, boost::test_tools::per_element());
     BOOST_TEST(tokenizer.encode("") == std::vector<std::int32_t>{bos}, boost::test_tools::per_element());
     BOOST_TEST(tokenizer.encode("", false).empty());
@@ -369,14 +392,17 @@ BOOST_AUTO_TEST_CASE(tokenizer_config_names_bos_and_eos) {
     const std::string path = folder.write(file.dump());
     BOOST_TEST(Tokenizer::load(path).bos_id() == 1);
     BOOST_TEST(Tokenizer::load(path).eos_id() == 3);
-    folder.write(R"({"bos_token": {"content": "<begin>", "lstrip": false}, "eos_token": "<s>"})", "tokenizer_config.json");
+    folder.write(R"({"bos_token": {"content": "<begin>", "lstrip": false}, "eos_token": "<s>"})",
+                 "tokenizer_config.json");
     BOOST_TEST(Tokenizer::load(path).bos_id() == 2);
     BOOST_TEST(Tokenizer::load(path).eos_id() == 1);
     folder.write(R"({"bos_token": null, "eos_token": "<s>"})", "tokenizer_config.json");  // Qwen2
     BOOST_TEST(Tokenizer::load(path).bos_id() == -1);
-    BOOST_CHECK_EXCEPTION(Tokenizer::load(path).encode("a", true), pva::InputError, [](const auto& error) { return mentions(error, "bos_token"); });
+    BOOST_CHECK_EXCEPTION(Tokenizer::load(path).encode("a", true), pva::InputError,
+                          [](const auto& error) { return mentions(error, "bos_token"); });
     folder.write("{\"bos_token\": ", "tokenizer_config.json");
-    BOOST_CHECK_EXCEPTION(Tokenizer::load(path), pva::InputError, [](const auto& error) { return mentions(error, "tokenizer_config.json"); });
+    BOOST_CHECK_EXCEPTION(Tokenizer::load(path), pva::InputError,
+                          [](const auto& error) { return mentions(error, "tokenizer_config.json"); });
 }
 
 BOOST_AUTO_TEST_CASE(sentencepiece_bos_by_tokenizer_config) {
@@ -401,14 +427,17 @@ BOOST_AUTO_TEST_CASE(sentencepiece_bos_by_tokenizer_config) {
 BOOST_AUTO_TEST_CASE(only_specials) {
     const Tokenizer tokenizer = Tokenizer::load((golden_dir / "tokenizers/llama3.json").string());
     const std::int32_t end = tokenizer.id_of("<|eot_id|>").value();
-    BOOST_TEST(tokenizer.encode("<|eot_id|><|eot_id|>", false) == (std::vector<std::int32_t>{end, end}), boost::test_tools::per_element());
+    BOOST_TEST(tokenizer.encode("<|eot_id|><|eot_id|>", false) == (std::vector<std::int32_t>{end, end}),
+               boost::test_tools::per_element());
     BOOST_TEST(tokenizer.decode(std::vector<std::int32_t>{end, end}).empty());
 }
 
 BOOST_AUTO_TEST_CASE(invalid_utf8_and_ids_are_refused) {
     const Tokenizer tokenizer = Tokenizer::load((golden_dir / "tokenizers/neox.json").string());
-    BOOST_CHECK_EXCEPTION(tokenizer.encode("ab\xFF"), pva::InputError, [](const auto& error) { return mentions(error, "byte 2"); });
-    BOOST_CHECK_EXCEPTION(tokenizer.encode_with_offsets("ab\xFF", false), pva::InputError, [](const auto& error) { return mentions(error, "byte 2"); });
+    BOOST_CHECK_EXCEPTION(tokenizer.encode("ab\xFF"), pva::InputError,
+                          [](const auto& error) { return mentions(error, "byte 2"); });
+    BOOST_CHECK_EXCEPTION(tokenizer.encode_with_offsets("ab\xFF", false), pva::InputError,
+                          [](const auto& error) { return mentions(error, "byte 2"); });
     for (const std::int32_t id : {-1, tokenizer.vocab_size()})
         BOOST_CHECK_THROW(tokenizer.decode(std::vector<std::int32_t>{id}), pva::InputError);
     json gap = small({"a"});
@@ -424,8 +453,10 @@ BOOST_AUTO_TEST_CASE(long_texts_take_no_quadratic_time) {
     const Tokenizer letters = load(small({"a", "aa", "aaaa"}, {{"a", "a"}, {"aa", "aa"}}));
     BOOST_TEST(letters.encode(std::string(400'000, 'a')).size() == 100'000u);
     for (const char* const name : {"neox", "llama3", "gemma", "llama2"}) {
-        const Tokenizer tokenizer = Tokenizer::load((golden_dir / "tokenizers" / (std::string(name) + ".json")).string());
-        for (const std::string& text : {std::string(100'000, 'a'), std::string(100'000, ' '), std::string(99'999, '\n') + "x", std::string(50'000, '7')}) {
+        const Tokenizer tokenizer =
+            Tokenizer::load((golden_dir / "tokenizers" / (std::string(name) + ".json")).string());
+        for (const std::string& text : {std::string(100'000, 'a'), std::string(100'000, ' '),
+                                        std::string(99'999, '\n') + "x", std::string(50'000, '7')}) {
             const auto ids = tokenizer.encode(text);
             BOOST_TEST(tokenizer.decode(ids).size() == text.size(), name);
         }
@@ -441,10 +472,12 @@ BOOST_AUTO_TEST_CASE(several_threads) {
     std::vector<std::thread> threads;
     for (std::size_t i = 0; i < equal.size(); ++i) {
         threads.emplace_back([&, i] {
-            for (int round = 0; round < 5; ++round) equal[i] += tokenizer.encode_with_offsets(text) == expected ? 1 : 0;
+            for (int round = 0; round < 5; ++round)
+                equal[i] += tokenizer.encode_with_offsets(text) == expected ? 1 : 0;
         });
     }
-    for (auto& thread : threads) thread.join();
+    for (auto& thread : threads)
+        thread.join();
     BOOST_TEST(equal == std::vector<int>(8, 5), boost::test_tools::per_element());
 }
 
@@ -509,10 +542,12 @@ BOOST_AUTO_TEST_CASE(damaged_files_are_refused) {
     refused(tokens(json::array({json::object()})), "added_tokens, entry 0");
     refused(tokens(json::object()), "added_tokens");
     json around = small({"a"});
-    around["post_processor"] = {{"type", "TemplateProcessing"},
-                                {"single", {{{"SpecialToken", {{"id", "<s>"}, {"type_id", 0}}}}, {{"Sequence", {{"id", "A"}, {"type_id", 0}}}}}},
-                                {"pair", json::array()},
-                                {"special_tokens", {{"<s>", {{"id", "<s>"}, {"ids", {9}}, {"tokens", {"<s>"}}}}}}};
+    around["post_processor"] = {
+        {"type", "TemplateProcessing"},
+        {"single",
+         {{{"SpecialToken", {{"id", "<s>"}, {"type_id", 0}}}}, {{"Sequence", {{"id", "A"}, {"type_id", 0}}}}}},
+        {"pair", json::array()},
+        {"special_tokens", {{"<s>", {{"id", "<s>"}, {"ids", {9}}, {"tokens", {"<s>"}}}}}}};
     refused(around, "the id 9");
     around["post_processor"]["single"] = json::array();
     refused(around, "$A");
@@ -520,14 +555,18 @@ BOOST_AUTO_TEST_CASE(damaged_files_are_refused) {
     const Folder folder;
     const std::string whole = read_file(golden_dir / "tokenizers/llama2.json");
     std::string deep = R"({"version":)";
-    for (int i = 0; i < 100'000; ++i) deep += '[';
+    for (int i = 0; i < 100'000; ++i)
+        deep += '[';
     std::string objects;
-    for (int i = 0; i < 100'000; ++i) objects += "{\"a\":";
+    for (int i = 0; i < 100'000; ++i)
+        objects += "{\"a\":";
     const std::string twice = R"({"version": "1.0", "version": "1.0"})";
-    for (const std::string& bytes : {whole.substr(0, whole.size() / 2), whole.substr(0, whole.size() - 3), std::string("{"), std::string("{}"),
-                                     std::string("{\"a\xFF\": 1}"), deep, objects, twice, whole + "x"}) {
+    for (const std::string& bytes :
+         {whole.substr(0, whole.size() / 2), whole.substr(0, whole.size() - 3), std::string("{"), std::string("{}"),
+          std::string("{\"a\xFF\": 1}"), deep, objects, twice, whole + "x"}) {
         const std::string path = folder.write(bytes);
-        BOOST_CHECK_EXCEPTION(Tokenizer::load(path), pva::InputError, [&](const auto& error) { return mentions(error, path); });
+        BOOST_CHECK_EXCEPTION(Tokenizer::load(path), pva::InputError,
+                              [&](const auto& error) { return mentions(error, path); });
     }
     // Every field that the reader needs, of a wrong type or missing, must end in a message.
     const json good = json::parse(whole);
