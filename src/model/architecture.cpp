@@ -100,7 +100,7 @@ void ForwardPass::visit(Site site, int layer, at::Tensor& values) const {
     if (site_is_residual(site)) {
         const auto sizes = values.sizes().vec();
         hook_(context, values);
-        if (values.sizes() != sizes || values.scalar_type() != dtype_) {
+        if (!values.defined() || values.sizes() != sizes || values.scalar_type() != dtype_) {
             throw InternalError("a hook replaced " + std::string(site_name(site)) + " of layer " +
                                 std::to_string(layer) + " by a tensor of another shape or type");
         }

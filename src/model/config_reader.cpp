@@ -16,10 +16,22 @@ using Json = nlohmann::json;
 
 namespace {
 
+// Copying, comparing and printing a JSON value takes stack as deep as the value is.
+constexpr int deepest_nesting = 64;
+
+// No model comes near it; a list of layers is made before the weights are looked at.
+constexpr std::int64_t most_layers = 100000;
+
 Json parse_object(std::string_view text, const std::string& where) {
     Json object;
     try {
-        object = Json::parse(text.begin(), text.end());
+        object = Json::parse(text.begin(), text.end(), [&](int depth, Json::parse_event_t, Json&) {
+            if (depth > deepest_nesting) {
+                throw InputError("model configuration " + where + ": values are nested deeper than " +
+                                 std::to_string(deepest_nesting) + ". Fetch the file again.");
+            }
+            return true;
+        });
     } catch (const Json::exception& error) {
         throw InputError("model configuration " + where + " is not valid JSON (" + error.what() +
                          "). Fetch the file again.");
@@ -146,6 +158,10 @@ void read_common(const ConfigReader& reader, ModelConfig& config, const CommonDe
     config.vocab_size = reader.positive_integer("vocab_size");
     config.hidden_size = reader.positive_integer("hidden_size");
     config.num_hidden_layers = reader.positive_integer("num_hidden_layers");
+    if (config.num_hidden_layers > most_layers) {
+        reader.refuse("num_hidden_layers = " + std::to_string(config.num_hidden_layers) + " is beyond " +
+                      std::to_string(most_layers) + ". Take the config.json that belongs to the weights.");
+    }
     config.num_attention_heads = reader.positive_integer("num_attention_heads");
     config.intermediate_size = reader.positive_integer("intermediate_size");
     config.tie_word_embeddings = reader.flag_or("tie_word_embeddings", defaults.tie_word_embeddings);
@@ -173,6 +189,8 @@ void read_common(const ConfigReader& reader, ModelConfig& config, const CommonDe
             config.eos_token_ids.push_back(token_id(reader, "eos_token_id", eos, config.vocab_size));
         }
         std::sort(config.eos_token_ids.begin(), config.eos_token_ids.end());
+        config.eos_token_ids.erase(std::unique(config.eos_token_ids.begin(), config.eos_token_ids.end()),
+                                   config.eos_token_ids.end());
     } else if (!reader.is_null("eos_token_id") && defaults.eos_token_id) {
         config.eos_token_ids = {*defaults.eos_token_id};
     }
@@ -219,6 +237,11 @@ std::optional<Json> rope_parameters(const ConfigReader& reader) {
     return found;
 }
 
+void only_default_rope(const ConfigReader& reader, const Json& parameters, const std::string& implemented) {
+    if (parameters.at("rope_type") == "default") return;
+    reader.refuse("rope_type " + parameters.at("rope_type").dump() + " of the rope parameters is not implemented (" + implemented + ").");
+}
+
 RotaryConfig read_rotary(const ConfigReader& reader, std::int64_t head_dim, std::int64_t max_positions,
                          bool allow_llama3) {
     if (head_dim % 2 != 0)
@@ -232,10 +255,10 @@ RotaryConfig read_rotary(const ConfigReader& reader, std::int64_t head_dim, std:
     if (!parameters) return rotary;
 
     const bool llama3 = allow_llama3 && (*parameters)["rope_type"] == "llama3";
+    if (!llama3) only_default_rope(reader, *parameters, allow_llama3 ? "\"default\" and \"llama3\" are" : "\"default\" is");
     for (const auto& [key, value] : parameters->items()) {
         const bool known =
-            key == "rope_theta" || (key == "rope_type" && (value == "default" || llama3)) ||
-            (key == "partial_rotary_factor" && value == 1.0) ||
+            key == "rope_theta" || key == "rope_type" || (key == "partial_rotary_factor" && value == 1.0) ||
             (llama3 && (key == "factor" || key == "low_freq_factor" || key == "high_freq_factor" ||
                         key == "original_max_position_embeddings"));
         if (!known) {
@@ -263,6 +286,8 @@ RotaryConfig read_rotary(const ConfigReader& reader, std::int64_t head_dim, std:
         scaling.original_max_position_embeddings = parameters->contains("original_max_position_embeddings")
                                                        ? number("original_max_position_embeddings")
                                                        : static_cast<double>(max_positions);
+        // Outside the object it rules in transformers 5 and is not read by transformers 4.
+        reader.only("original_max_position_embeddings", scaling.original_max_position_embeddings);
         if (scaling.high_freq_factor <= scaling.low_freq_factor) {
             reader.refuse("rope parameter high_freq_factor must be above low_freq_factor.");
         }

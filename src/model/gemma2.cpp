@@ -114,6 +114,7 @@ void check_activation(const ConfigReader& reader) {
 ParsedArchitecture parse_gemma2(const ConfigReader& reader) {
     ModelConfig config;
     read_common(reader, config, {.tie_word_embeddings = true, .bos_token_id = 2, .eos_token_id = 1});
+    reader.positive_integer("num_key_value_heads");  // the default of transformers is that of one model
     read_key_value_heads(reader, config);
     config.head_dim = reader.positive_integer("head_dim");
     config.max_position_embeddings = reader.positive_integer_or("max_position_embeddings", 8192);

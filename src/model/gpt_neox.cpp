@@ -156,12 +156,13 @@ RotaryConfig read_partial_rotary(const ConfigReader& reader, std::int64_t head_d
         if (reader.has(field)) take(theta, theta_given, field, reader.positive_number(field, reader.at(field)));
     }
     if (const auto parameters = rope_parameters(reader)) {
+        only_default_rope(reader, *parameters, "\"default\" is");
         for (const auto& [key, value] : parameters->items()) {
             if (key == "rope_theta") {
                 take(theta, theta_given, "rope_parameters.rope_theta", reader.positive_number(key, value));
             } else if (key == "partial_rotary_factor") {
                 take(share, share_given, "rope_parameters.partial_rotary_factor", reader.positive_number(key, value));
-            } else if (key != "rope_type" || value != "default") {
+            } else if (key != "rope_type") {
                 reader.refuse("rope parameter " + key + " = " + value.dump() +
                               " is not implemented (plain rotary embedding is).");
             }
@@ -169,8 +170,9 @@ RotaryConfig read_partial_rotary(const ConfigReader& reader, std::int64_t head_d
     }
     RotaryConfig rotary;
     rotary.theta = theta;
-    rotary.dims = static_cast<std::int64_t>(static_cast<double>(head_dim) * share);  // truncated, as transformers does
-    if (share > 1 || rotary.dims < 1 || turned_channels(rotary) > head_dim) {
+    // Truncated, as transformers does.
+    if (share <= 1) rotary.dims = static_cast<std::int64_t>(static_cast<double>(head_dim) * share);
+    if (rotary.dims < 1 || turned_channels(rotary) > head_dim) {
         reader.refuse("a rotary share of " + std::to_string(share) + " does not fit heads of " +
                       std::to_string(head_dim) + " channels.");
     }

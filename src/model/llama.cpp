@@ -134,9 +134,9 @@ ParsedArchitecture parse_llama(const ConfigReader& reader) {
     LlamaConfig config;
     ModelConfig& common = config.common;
     read_common(reader, common, defaults_of(reader.text_or("model_type", "")));
-    if (common.model_type == "mistral" && !reader.has("num_key_value_heads") &&
+    if (common.model_type != "llama" && !reader.has("num_key_value_heads") &&
         !reader.is_null("num_key_value_heads")) {
-        // The default of transformers, 8, is that of one model; a file without the field would be guesswork.
+        // The defaults of transformers (Mistral 8, Qwen2 32) are those of one model; without the field it is guesswork.
         reader.refuse("num_key_value_heads is missing. Take the config.json that belongs to the weights.");
     }
     read_key_value_heads(reader, common);

@@ -29,7 +29,10 @@ void add_generation_eos(ModelConfig& config, const std::string& path) {
     std::ifstream file(path, std::ios::binary);
     nlohmann::json object;
     try {
-        object = nlohmann::json::parse(file);
+        object = nlohmann::json::parse(file, [&](int depth, nlohmann::json::parse_event_t, nlohmann::json&) {
+            if (depth > 64) throw InputError("generation configuration " + path + ": values are nested deeper than 64. Fetch the file again.");
+            return true;
+        });
     } catch (const nlohmann::json::exception& error) {
         throw InputError("generation configuration " + path + " is not valid JSON (" + error.what() +
                          "). Fetch the file again.");
@@ -98,7 +101,8 @@ void require_tokenizer(const ModelFiles& files) {
 
 ModelHashes hash_model_files(const ModelFiles& files) {
     const io::SafetensorsSet weights(files.weights);
-    const std::vector<std::string> all = weights.files();
+    std::vector<std::string> all = weights.files();
+    std::sort(all.begin(), all.end());  // all in one folder, so this is the order of their names
     ModelHashes hashes{sha256_file_hex(files.config), ""};
     if (all.size() == 1) {
         hashes.weights = sha256_file_hex(all.front());

@@ -138,7 +138,9 @@ void Model::run(std::span<const std::vector<std::int32_t>> rows, const Depth& de
                          std::to_string(impl_->config.num_hidden_layers) + ".");
     }
     const TokenBatch batch = right_padded(rows, impl_->config, impl_->device());
-    const at::Tensor stream = impl_->run(batch, depth.blocks, nullptr, batch.tokens.size(1), hook);
+    // The final norm reads what the last block leaves, however few blocks are asked for besides it.
+    const std::int64_t blocks = depth.final_norm ? impl_->config.num_hidden_layers : depth.blocks;
+    const at::Tensor stream = impl_->run(batch, blocks, nullptr, batch.tokens.size(1), hook);
     if (depth.final_norm) impl_->normed(stream, batch, hook);
 }
 

@@ -174,10 +174,12 @@ std::vector<CaptureRequest> parse_sites(std::string_view list, const std::vector
         for (int layer = 0; layer < config.num_hidden_layers; ++layer)
             all.push_back(layer);
     }
-    for (std::string_view rest = list; !rest.empty();) {
+    std::string_view rest = list;
+    for (bool more = !list.empty(); more;) {
         const std::size_t comma = rest.find(',');
         const std::string_view name = rest.substr(0, comma);
-        rest = comma == std::string_view::npos ? std::string_view() : rest.substr(comma + 1);
+        more = comma != std::string_view::npos;  // a name has to follow a comma
+        rest = more ? rest.substr(comma + 1) : std::string_view();
         const SitePoint point = parse_site(name, config);
         if (!site_has_layers(point.site)) {
             add(point.site, 0);
@@ -276,7 +278,7 @@ SiteHook intervene(Intervention intervention, const ModelConfig& config) {
         const at::Tensor flat = values.reshape({-1, values.size(2)});
         const at::Tensor rows = flat.index_select(0, index);
         const at::Tensor changed = intervention.change(context, rows);
-        if (changed.sizes() != rows.sizes() || changed.scalar_type() != rows.scalar_type()) {
+        if (!changed.defined() || changed.sizes() != rows.sizes() || changed.scalar_type() != rows.scalar_type()) {
             throw InternalError("an intervention at " + std::string(site_name(context.site)) + " of layer " +
                                 std::to_string(context.layer) + " gave rows of another shape or type");
         }

@@ -76,6 +76,9 @@ RotaryConfig read_rotary(const ConfigReader& reader, std::int64_t head_dim, std:
 /// The parameters object of either spelling, or none; refuses both at once with different contents.
 std::optional<nlohmann::json> rope_parameters(const ConfigReader& reader);
 
+/// Errors: InputError naming the rope_type unless it is "default"; `implemented` says what could be had.
+void only_default_rope(const ConfigReader& reader, const nlohmann::json& parameters, const std::string& implemented);
+
 /// layer_types as window sizes: `window` where it says sliding_attention. none when the field is absent.
 std::optional<std::vector<std::int64_t>> read_layer_types(const ConfigReader& reader, std::int64_t layers,
                                                           std::int64_t window);
