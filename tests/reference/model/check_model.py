@@ -1,15 +1,15 @@
 """Compares what pva_check computes with Hugging Face transformers (eager attention, no cache), on any model folder.
 
     pva_check --model FOLDER --tokens ids.json --sites resid_pre,resid_mid,... --generate 20 --dump out.h5
-    python tests/reference/model/check_model.py --model FOLDER --dump out.h5 [--dtype float32|bfloat16]
+    python tests/reference/model/check_model.py --model FOLDER --dump out.h5 [--dtype float32|bfloat16|float16]
     python tests/reference/model/check_model.py --model FOLDER --loss TEXT.jsonl [--records N] [--max-tokens 512]
 
 The dump holds per sequence i: sequence/i/tokens [T], sequence/i/logits [T, vocab], sequence/i/SITE [layers, T, width] (1 layer for
 embedding and final_norm) and sequence/i/generated [N]. Printed per site: the largest norm of a row's difference over the norm of the
 row; the largest difference of logits (absolute, relative where |logit| > 10); and the generated tokens that are not transformers'
 best after the same tokens, with their distance from it. Exit code 1 when a bound is passed: in float32 2e-5 for sites, 5e-5 for
-logits and for the distance of a generated token from the best (twice that much, both logits may be off); in bfloat16 the differences
-are printed and bounded only if --site-bound and --logit-bound say so.
+logits and for the distance of a generated token from the best (twice that much, both logits may be off); in half precision the
+differences are printed and bounded only if --site-bound and --logit-bound say so.
 
 --loss prints the mean next-token loss over the records (JSON lines with `text`), each tokenised as the tokenizer does by default, cut
 at --max-tokens and run alone: sum over all predicted tokens divided by their number. pva_check --text prints the same figure.
@@ -27,17 +27,19 @@ from transformers import AutoTokenizer
 
 import hugging_face as hf
 
-BOUNDS = {"float32": (2e-5, 5e-5), "bfloat16": (float("inf"), float("inf"))}
+UNBOUNDED = (float("inf"), float("inf"))
+BOUNDS = {"float32": (2e-5, 5e-5), "bfloat16": UNBOUNDED, "float16": UNBOUNDED}
 
 
 def compare(model: transformers.PreTrainedModel, dump: pathlib.Path, site_bound: float, logit_bound: float) -> bool:
     worst: dict[str, tuple[float, str]] = {}
-    logits_worst, logits_where = 0.0, ""
+    logits_worst, logits_where = -1.0, ""
     generated = other = 0
     other_worst = 0.0
 
     with h5py.File(dump, "r") as file:
         names = sorted(file["sequence"], key=int)
+        kept = json.loads(file.attrs.get("about", "{}")).get("sites", {})
         if not names:
             raise SystemExit(f"{dump}: no sequences")
         for name in names:
@@ -55,11 +57,14 @@ def compare(model: transformers.PreTrainedModel, dump: pathlib.Path, site_bound:
                 raise SystemExit(f"{dump}: sequence/{name} holds unknown datasets {sorted(unknown)}")
             for site in [site for site in hf.SITES if site in group]:
                 ours = torch.from_numpy(group[site][:])
-                if site not in sites or ours.shape != sites[site].shape:
-                    theirs = tuple(sites[site].shape) if site in sites else "none"
-                    raise SystemExit(f"{dump}: sequence/{name}/{site} has shape {tuple(ours.shape)}, transformers {theirs}")
-                for layer in range(len(ours)):
-                    off = hf.row_difference(ours[layer], sites[site][layer])
+                if site not in sites:
+                    raise SystemExit(f"{dump}: sequence/{name}/{site} is no site of this family")
+                layers = kept.get(site, list(range(len(sites[site]))))
+                theirs = sites[site][layers]
+                if ours.shape != theirs.shape:
+                    raise SystemExit(f"{dump}: sequence/{name}/{site} has shape {tuple(ours.shape)}, {tuple(theirs.shape)} expected")
+                for layer, our_rows, their_rows in zip(layers, ours, theirs):
+                    off = hf.row_difference(our_rows, their_rows)
                     if site not in worst or not off <= worst[site][0]:
                         worst[site] = (off, f"sequence {name}, layer {layer}")
             if "generated" in group:
