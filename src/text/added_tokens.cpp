@@ -119,7 +119,10 @@ std::vector<TokenOrText> AddedTokens::find(std::string_view text, bool normalize
             if (end < text.size() && is_word_character(next_code_point(text, behind))) continue;
         }
         // White space that the token before has taken stays with that one.
-        if (token.lstrip) begin = std::max(begin - trailing_white_space(text.substr(0, begin)), done);
+        if (token.lstrip) {
+            begin = std::max(begin - trailing_white_space(text.substr(0, begin)), done);
+            begin = std::min(begin, end);  // a token of white space may lie inside what is taken already
+        }
         if (token.rstrip) end += leading_white_space(text.substr(end));
         if (done < begin) result.push_back({{done, begin}, std::nullopt});
         result.push_back({{begin, end}, id});

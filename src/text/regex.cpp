@@ -243,7 +243,11 @@ bool Regex::Search::next(ByteRange& match) {
                                  code.context);
         }
         if (result == PCRE2_ERROR_NOMATCH) return false;
-        if (result < 0) throw InternalError("a regular expression failed on a text: " + message_of(result));
+        if (result < 0) {
+            throw InputError("a regular expression of the tokenizer fails on a text of " +
+                             std::to_string(text_.size()) + " bytes (" + message_of(result) +
+                             "); cut the text, or check the tokenizer file.");
+        }
         const PCRE2_SIZE* const found = pcre2_get_ovector_pointer(data);
         match = {found[0], found[1]};
         if (match.begin == match.end && had_match_ && last_end_ == match.end) {

@@ -351,6 +351,16 @@ BOOST_AUTO_TEST_CASE(added_tokens_and_their_options) {
     BOOST_TEST(tokenizer.vocab_size() == 10);
 }
 
+BOOST_AUTO_TEST_CASE(white_space_tokens_inside_what_a_token_has_taken) {
+    json file = small({"a", " "});
+    file["added_tokens"] = {added(2, "<r>", {{"rstrip", true}}), added(3, "  ", {{"lstrip", true}})};
+    const Tokenizer tokenizer = load(file);
+    for (const std::string text : {"<r>      a", "<r>  <r>   ", "   <r>", "a     <r>     a"}) {
+        for (const TokenSpan& span : tokenizer.encode_with_offsets(text))
+            BOOST_TEST((span.begin <= span.end && span.end <= text.size()), text);
+    }
+}
+
 BOOST_AUTO_TEST_CASE(normalized_added_tokens_are_found_behind_the_normalizer) {
     json file = small({"a", "b", "x", "y"});
     file["normalizer"] = {{"type", "Lowercase"}};
