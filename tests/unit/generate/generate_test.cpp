@@ -10,12 +10,11 @@
 
 #include <ATen/ATen.h>
 
+#include "../model/model_copy.h"
 #include "pva/core/error.h"
 #include "pva/generate/engine.h"
-#include "pva/io/safetensors.h"
 #include "pva/model/load.h"
 #include "pva/model/threads.h"
-#include "pva/model/weights.h"
 
 namespace fs = std::filesystem;
 using namespace pva;
@@ -26,11 +25,11 @@ using generate::StopReason;
 
 namespace {
 
-const fs::path golden_model = fs::path(PVA_SOURCE_DIR) / "tests/golden/gemma2/odd_heads";
+const fs::path golden_model = model_copy::golden_folder("odd_heads");
 const fs::path demo_model = fs::path(PVA_SOURCE_DIR) / "data/demo/model";
 
 struct Loaded {
-    model::Gemma2 gemma;
+    model::Model model;
     text::Tokenizer tokenizer;
 };
 
@@ -58,12 +57,21 @@ GenerationSettings settings_for(int max_new_tokens) {
 }
 
 // The golden model with another set of EOS tokens.
-model::Gemma2 with_eos(std::vector<std::int32_t> ids) {
-    model::Gemma2Config config = model::load_gemma2_config((golden_model / "config.json").string());
-    auto weights =
-        model::load_gemma2_weights(config, io::SafetensorsFile((golden_model / "model.safetensors").string()));
-    config.eos_token_ids = std::move(ids);
-    return model::Gemma2(std::move(config), std::move(weights));
+model::Model with_eos(const std::vector<std::int32_t>& ids) {
+    const model_copy::ModelCopy copy("odd_heads");
+    copy.set("eos_token_id", ids);
+    return copy.load();
+}
+
+// The golden model with the same number at every place of a tensor.
+model::Model with_constant(const std::string& tensor, float value) {
+    const model_copy::ModelCopy copy("odd_heads");
+    auto tensors = copy.tensors();
+    auto& changed = tensors.at(tensor);
+    const std::vector<float> values(changed.bytes.size() / sizeof(float), value);
+    changed.bytes.assign(reinterpret_cast<const char*>(values.data()), changed.bytes.size());
+    copy.set_tensors(tensors);
+    return copy.load();
 }
 
 // One thread: these models are tiny, and on a busy machine threads would mostly wait for one another.
@@ -80,14 +88,14 @@ BOOST_AUTO_TEST_CASE(batch_of_five_writes_what_single_prompts_write) {
     for (const auto& folder : folders) {
         const Loaded loaded = load(folder);
         const auto prompts = prompts_of(loaded.tokenizer);
-        const auto together = generate_batch(loaded.gemma, loaded.tokenizer, prompts, settings_for(20));
+        const auto together = generate_batch(loaded.model, &loaded.tokenizer, prompts, settings_for(20));
         BOOST_REQUIRE_EQUAL(together.size(), 5u);
         for (std::size_t row = 0; row < prompts.size(); ++row) {
             const std::vector<Prompt> single = {prompts[row]};
-            const Generation alone = generate_batch(loaded.gemma, loaded.tokenizer, single, settings_for(20)).at(0);
+            const Generation alone = generate_batch(loaded.model, &loaded.tokenizer, single, settings_for(20)).at(0);
             BOOST_TEST(alone.tokens == together[row].tokens, boost::test_tools::per_element());
             BOOST_TEST(alone.text == together[row].text);
-            BOOST_REQUIRE_EQUAL(alone.residual.size(), static_cast<std::size_t>(2 * loaded.gemma.config().hidden_size));
+            BOOST_REQUIRE_EQUAL(alone.residual.size(), static_cast<std::size_t>(2 * loaded.model.config().hidden_size));
             for (std::size_t i = 0; i < alone.residual.size(); ++i) {
                 BOOST_TEST(std::abs(alone.residual[i] - together[row].residual[i]) < 1e-3);
             }
@@ -98,9 +106,9 @@ BOOST_AUTO_TEST_CASE(batch_of_five_writes_what_single_prompts_write) {
 BOOST_AUTO_TEST_CASE(the_same_block_gives_the_same_bytes) {
     const Loaded loaded = load(golden_model);
     const auto prompts = prompts_of(loaded.tokenizer);
-    const auto first = generate_batch(loaded.gemma, loaded.tokenizer, prompts, settings_for(20));
+    const auto first = generate_batch(loaded.model, &loaded.tokenizer, prompts, settings_for(20));
     for (int repetition = 0; repetition < 3; ++repetition) {
-        const auto again = generate_batch(loaded.gemma, loaded.tokenizer, prompts, settings_for(20));
+        const auto again = generate_batch(loaded.model, &loaded.tokenizer, prompts, settings_for(20));
         for (std::size_t row = 0; row < prompts.size(); ++row) {
             BOOST_TEST((first[row].tokens == again[row].tokens));
             BOOST_TEST((first[row].residual == again[row].residual));
@@ -113,7 +121,7 @@ BOOST_AUTO_TEST_CASE(limit) {
     const Loaded loaded = load(golden_model);
     const auto prompts = prompts_of(loaded.tokenizer);
     for (const int limit : {1, 7}) {
-        for (const auto& generation : generate_batch(with_eos({}), loaded.tokenizer, prompts, settings_for(limit))) {
+        for (const auto& generation : generate_batch(with_eos({}), &loaded.tokenizer, prompts, settings_for(limit))) {
             BOOST_TEST((generation.reason == StopReason::limit));
             BOOST_TEST(generation.tokens.size() == static_cast<std::size_t>(limit));
             BOOST_TEST(generation.log_probabilities.size() == generation.tokens.size());
@@ -126,7 +134,7 @@ BOOST_AUTO_TEST_CASE(prompts_only) {
     const Loaded loaded = load(golden_model);
     const auto prompts = prompts_of(loaded.tokenizer);
     std::size_t finished = 0;
-    const auto generations = generate_batch(loaded.gemma, loaded.tokenizer, prompts, settings_for(0), {},
+    const auto generations = generate_batch(loaded.model, &loaded.tokenizer, prompts, settings_for(0), {},
                                             [&](std::size_t row, const Generation& generation) {
                                                 BOOST_TEST(row == finished++);
                                                 BOOST_TEST(generation.residual.size() == 96u);
@@ -141,9 +149,9 @@ BOOST_AUTO_TEST_CASE(prompts_only) {
 BOOST_AUTO_TEST_CASE(eos_ends_a_row_and_only_that_row) {
     const Loaded loaded = load(golden_model);
     const auto prompts = prompts_of(loaded.tokenizer);
-    const auto endless = generate_batch(with_eos({}), loaded.tokenizer, prompts, settings_for(20));
+    const auto endless = generate_batch(with_eos({}), &loaded.tokenizer, prompts, settings_for(20));
     const std::int32_t eos = endless[0].tokens[3];
-    const auto ended = generate_batch(with_eos({1, eos}), loaded.tokenizer, prompts, settings_for(20));
+    const auto ended = generate_batch(with_eos({1, eos}), &loaded.tokenizer, prompts, settings_for(20));
     std::size_t rows_ended = 0;
     for (std::size_t row = 0; row < prompts.size(); ++row) {
         const auto& tokens = endless[row].tokens;
@@ -176,7 +184,7 @@ BOOST_AUTO_TEST_CASE(stop_rule_sees_row_and_text) {
         seen[row] = text;
         return row == 3 ? text.size() >= 1 : row == 1 && text.size() >= 6;
     };
-    const auto generations = generate_batch(model, loaded.tokenizer, prompts, settings_for(20), rule,
+    const auto generations = generate_batch(model, &loaded.tokenizer, prompts, settings_for(20), rule,
                                             [&](std::size_t row, const Generation& generation) {
                                                 order.push_back(row);
                                                 BOOST_TEST(generation.text == seen[row]);
@@ -192,10 +200,10 @@ BOOST_AUTO_TEST_CASE(stop_rule_sees_row_and_text) {
 BOOST_AUTO_TEST_CASE(log_probabilities_are_those_of_the_logits) {
     const Loaded loaded = load(golden_model);
     const std::vector<Prompt> prompts = {prompts_of(loaded.tokenizer)[2]};
-    const auto generation = generate_batch(with_eos({}), loaded.tokenizer, prompts, settings_for(6)).at(0);
+    const auto generation = generate_batch(with_eos({}), &loaded.tokenizer, prompts, settings_for(6)).at(0);
     std::vector<std::vector<std::int32_t>> row = {prompts[0].tokens};
     row[0].insert(row[0].end(), generation.tokens.begin(), generation.tokens.end());
-    const at::Tensor all = at::log_softmax(loaded.gemma.forward(row).select(0, 0).to(at::kDouble), -1);
+    const at::Tensor all = at::log_softmax(loaded.model.forward(row).select(0, 0).to(at::kDouble), -1);
     for (std::size_t i = 0; i < generation.tokens.size(); ++i) {
         const auto position = static_cast<std::int64_t>(prompts[0].tokens.size() + i) - 1;
         const double expected = all[position][generation.tokens[i]].item<double>();
@@ -206,46 +214,123 @@ BOOST_AUTO_TEST_CASE(log_probabilities_are_those_of_the_logits) {
 
 // With a final norm of weight -1 (applied as 1 + w = 0) all logits are 0: the lowest id wins.
 BOOST_AUTO_TEST_CASE(ties_go_to_the_lowest_id) {
-    model::Gemma2Config config = model::load_gemma2_config((golden_model / "config.json").string());
-    auto weights =
-        model::load_gemma2_weights(config, io::SafetensorsFile((golden_model / "model.safetensors").string()));
-    weights.norm = at::full_like(weights.norm, -1.0);
-    const model::Gemma2 flat(std::move(config), std::move(weights));
+    const model::Model flat = with_constant("model.norm.weight", -1.0F);
     const auto tokenizer = text::Tokenizer::load((golden_model / "tokenizer.model").string());
-    const auto generation = generate_batch(flat, tokenizer, prompts_of(tokenizer), settings_for(2)).at(0);
+    const auto generation = generate_batch(flat, &tokenizer, prompts_of(tokenizer), settings_for(2)).at(0);
     BOOST_TEST((generation.tokens == std::vector<std::int32_t>{0, 0}));
     BOOST_TEST(std::abs(generation.log_probabilities[0] + std::log(384.0)) < 1e-5);
 }
 
+// Weights that are finite one by one, but not what comes of them.
 BOOST_AUTO_TEST_CASE(logits_that_are_not_finite_are_refused) {
-    model::Gemma2Config config = model::load_gemma2_config((golden_model / "config.json").string());
-    auto weights =
-        model::load_gemma2_weights(config, io::SafetensorsFile((golden_model / "model.safetensors").string()));
-    weights.norm = at::full_like(weights.norm, std::numeric_limits<float>::quiet_NaN());
-    const model::Gemma2 broken(std::move(config), std::move(weights));
+    const model::Model broken = with_constant("model.layers.2.input_layernorm.weight", 3e38F);
     const auto tokenizer = text::Tokenizer::load((golden_model / "tokenizer.model").string());
-    BOOST_CHECK_THROW(generate_batch(broken, tokenizer, prompts_of(tokenizer), settings_for(2)), InputError);
+    BOOST_CHECK_EXCEPTION(generate_batch(broken, &tokenizer, prompts_of(tokenizer), settings_for(2)), InputError,
+                          [](const InputError& error) { return std::string(error.what()).find("not finite") != std::string::npos; });
+}
+
+BOOST_AUTO_TEST_CASE(eos_is_a_token_like_any_other_if_wanted) {
+    const Loaded loaded = load(golden_model);
+    const auto prompts = prompts_of(loaded.tokenizer);
+    const auto endless = generate_batch(with_eos({}), &loaded.tokenizer, prompts, settings_for(20));
+    const std::int32_t eos = endless[0].tokens[3];
+    GenerationSettings settings = settings_for(20);
+    settings.stop_at_eos = false;
+    const auto through = generate_batch(with_eos({1, eos}), &loaded.tokenizer, prompts, settings);
+    for (std::size_t row = 0; row < prompts.size(); ++row) {
+        BOOST_TEST((through[row].reason == StopReason::limit));
+        BOOST_TEST(through[row].tokens == endless[row].tokens, boost::test_tools::per_element());
+        BOOST_TEST(through[row].text == endless[row].text);
+        BOOST_TEST((through[row].log_probabilities == endless[row].log_probabilities));
+    }
+}
+
+BOOST_AUTO_TEST_CASE(without_a_tokenizer_there_is_no_text) {
+    const Loaded loaded = load(golden_model);
+    const auto prompts = prompts_of(loaded.tokenizer);
+    const auto with = generate_batch(loaded.model, &loaded.tokenizer, prompts, settings_for(12));
+    std::size_t asked = 0;
+    const auto rule = [&](std::size_t, std::string_view text) {
+        BOOST_TEST(text.empty());
+        ++asked;
+        return false;
+    };
+    const auto without = generate_batch(loaded.model, nullptr, prompts, settings_for(12), rule);
+    BOOST_TEST(asked > prompts.size());
+    for (std::size_t row = 0; row < prompts.size(); ++row) {
+        BOOST_TEST((without[row].tokens == with[row].tokens));
+        BOOST_TEST((without[row].reason == with[row].reason));
+        BOOST_TEST((without[row].residual == with[row].residual));
+        BOOST_TEST(without[row].text == "");
+        BOOST_TEST(!with[row].text.empty());
+    }
+}
+
+// Greedy tokens of every architecture are the largest logits of a whole forward pass.
+BOOST_AUTO_TEST_CASE(every_architecture_and_data_type) {
+    for (const std::string name : {"odd_heads", "neox_serial", "llama_biases", "mistral_window", "qwen2_windowed"}) {
+        for (const model::Dtype dtype : {model::Dtype::float32, model::Dtype::bfloat16}) {
+            const model::Model model = model::load_model(model_copy::golden_folder(name).string(), {dtype, model::Device::cpu, -1});
+            const std::vector<Prompt> prompts = {{{3, 7, 11, 30}}, {{5}}, {{2, 9}}};
+            GenerationSettings settings;
+            settings.max_new_tokens = 10;
+            settings.stop_at_eos = false;
+            settings.capture = {model::Site::z, {1}};
+            const auto generations = generate_batch(model, nullptr, prompts, settings);
+            for (std::size_t row = 0; row < prompts.size(); ++row) {
+                BOOST_REQUIRE_EQUAL(generations[row].tokens.size(), 10u);
+                BOOST_TEST(generations[row].residual.size() == static_cast<std::size_t>(model::site_width(model.config(), model::Site::z)));
+                BOOST_TEST(generations[row].log_probabilities.empty());
+                std::vector<std::vector<std::int32_t>> whole = {prompts[row].tokens};
+                whole[0].insert(whole[0].end(), generations[row].tokens.begin(), generations[row].tokens.end());
+                const at::Tensor logits = model.forward(whole)[0].to(at::kDouble);
+                for (std::size_t i = 0; i < 10; ++i) {
+                    const at::Tensor at_position = logits[static_cast<std::int64_t>(prompts[row].tokens.size() + i) - 1];
+                    // Rounding may choose between two that are all but equal.
+                    const double gap = at_position.max().item<double>() - at_position[generations[row].tokens[i]].item<double>();
+                    const double rounding = dtype == model::Dtype::float32 ? 1e-4 : 0.05 * at_position.abs().max().item<double>();
+                    BOOST_TEST(gap <= rounding, name << " row " << row << " step " << i << ": " << gap);
+                }
+            }
+        }
+    }
 }
 
 BOOST_AUTO_TEST_CASE(no_prompts_and_bad_input) {
     const Loaded loaded = load(golden_model);
-    BOOST_TEST(generate_batch(loaded.gemma, loaded.tokenizer, {}, settings_for(3)).empty());
+    BOOST_TEST(generate_batch(loaded.model, &loaded.tokenizer, {}, settings_for(3)).empty());
     const auto throws_naming = [&](const std::vector<Prompt>& prompts, int limit, const std::string& part) {
         BOOST_CHECK_EXCEPTION(
-            generate_batch(loaded.gemma, loaded.tokenizer, prompts, settings_for(limit)), InputError,
+            generate_batch(loaded.model, &loaded.tokenizer, prompts, settings_for(limit)), InputError,
             [&](const InputError& error) { return std::string(error.what()).find(part) != std::string::npos; });
     };
     throws_naming({{{2}}, {std::vector<std::int32_t>(120, 5)}}, 9, "prompt 1");
-    BOOST_CHECK_NO_THROW(generate_batch(loaded.gemma, loaded.tokenizer,
+    BOOST_CHECK_NO_THROW(generate_batch(loaded.model, &loaded.tokenizer,
                                         std::vector<Prompt>{{std::vector<std::int32_t>(120, 5)}}, settings_for(8)));
     throws_naming({{{2, 400}}}, 3, "400");
     throws_naming({{{}}}, 3, "row 0");
-    BOOST_CHECK_THROW(generate_batch(loaded.gemma, loaded.tokenizer, prompts_of(loaded.tokenizer), settings_for(-1)),
+    BOOST_CHECK_THROW(generate_batch(loaded.model, &loaded.tokenizer, prompts_of(loaded.tokenizer), settings_for(-1)),
                       UsageError);
     GenerationSettings bad_layer = settings_for(1);
     bad_layer.capture.layers = {3};
-    BOOST_CHECK_THROW(generate_batch(loaded.gemma, loaded.tokenizer, prompts_of(loaded.tokenizer), bad_layer),
+    BOOST_CHECK_THROW(generate_batch(loaded.model, &loaded.tokenizer, prompts_of(loaded.tokenizer), bad_layer),
                       UsageError);
+}
+
+BOOST_AUTO_TEST_CASE(rates_count_tokens_of_the_rows_only) {
+    const Loaded loaded = load(golden_model);
+    const std::vector<std::vector<std::int32_t>> rows = {{2, 7, 11, 30, 5, 6}, {2}};
+    const generate::Rates rates = generate::measure_rates(loaded.model, rows, 3);
+    BOOST_TEST(rates.prefill_tokens == 7);
+    BOOST_TEST(rates.decode_tokens == 6);
+    BOOST_TEST(rates.prefill_seconds > 0);
+    BOOST_TEST(rates.decode_seconds > 0);
+    BOOST_TEST(rates.prefill_tokens_per_second() == 7 / rates.prefill_seconds);
+    BOOST_TEST(rates.decode_tokens_per_second() == 6 / rates.decode_seconds);
+    BOOST_TEST(generate::Rates{}.prefill_tokens_per_second() == 0);
+    BOOST_TEST(generate::Rates{}.decode_tokens_per_second() == 0);
+    const std::vector<std::vector<std::int32_t>> bad = {{2}, {400}};
+    BOOST_CHECK_THROW(generate::measure_rates(loaded.model, bad, 1), InputError);
 }
 
 BOOST_AUTO_TEST_CASE(names_of_reasons) {
