@@ -139,7 +139,8 @@ Activation read_activation(const ConfigReader& reader) {
 
 // rotary_pct and rotary_emb_base (transformers 4), the same as partial_rotary_factor and rope_theta (4.46), or
 // rope_parameters (5).
-RotaryConfig read_partial_rotary(const ConfigReader& reader, std::int64_t head_dim) {
+RotaryConfig read_partial_rotary(const ConfigReader& reader, std::int64_t head_dim,
+                                 std::vector<std::string>& warnings) {
     double share = 0.25;
     double theta = 10000.0;
     bool share_given = false;
@@ -168,6 +169,12 @@ RotaryConfig read_partial_rotary(const ConfigReader& reader, std::int64_t head_d
             }
         }
     }
+    const bool own_names = reader.has("rotary_pct") || reader.has("rotary_emb_base") || reader.has("rope_parameters") || reader.has("rope_scaling");
+    if (!own_names && (share_given || theta_given)) {
+        warnings.push_back("model configuration " + reader.where() +
+                           ": the rotary share and base are given by partial_rotary_factor and rope_theta alone, which "
+                           "transformers 5 overlooks in this architecture (it takes 0.25 and 10000); pva uses them.");
+    }
     RotaryConfig rotary;
     rotary.theta = theta;
     // Truncated, as transformers does.
@@ -195,7 +202,7 @@ ParsedArchitecture parse_gpt_neox(const ConfigReader& reader) {
     common.max_position_embeddings = reader.positive_integer_or("max_position_embeddings", 2048);
     common.norm_eps = reader.positive_number_or("layer_norm_eps", 1e-5);
     common.attention_scale = std::pow(static_cast<double>(common.head_dim), -0.5);
-    common.rotary = read_partial_rotary(reader, common.head_dim);
+    common.rotary = read_partial_rotary(reader, common.head_dim, common.warnings);
     config.parallel_residual = reader.flag_or("use_parallel_residual", true);
     config.attention_bias = reader.flag_or("attention_bias", true);
     config.activation = read_activation(reader);
