@@ -43,8 +43,8 @@ Json parse_object(std::string_view text, const std::string& where) {
 std::int32_t token_id(const ConfigReader& reader, const std::string& field, const Json& value,
                       std::int64_t vocab_size) {
     if (!value.is_number_integer() || value.get<std::int64_t>() < 0 || value.get<std::int64_t>() >= vocab_size) {
-        reader.refuse(field + " = " + value.dump() + " is no token id below vocab_size = " +
-                      std::to_string(vocab_size) + ".");
+        reader.refuse(field + " = " + value.dump() +
+                      " is no token id below vocab_size = " + std::to_string(vocab_size) + ".");
     }
     return value.get<std::int32_t>();
 }
@@ -78,9 +78,10 @@ std::int64_t ConfigReader::positive_integer(const std::string& field) const {
     const Json& value = object_[field];
     constexpr std::int64_t largest = std::numeric_limits<std::int32_t>::max();
     // A number above 2^63 would be read as a negative one.
-    const bool in_range = value.is_number_integer() &&
-                          !(value.is_number_unsigned() && value.get<std::uint64_t>() > static_cast<std::uint64_t>(largest)) &&
-                          value.get<std::int64_t>() >= 1 && value.get<std::int64_t>() <= largest;
+    const bool in_range =
+        value.is_number_integer() &&
+        !(value.is_number_unsigned() && value.get<std::uint64_t>() > static_cast<std::uint64_t>(largest)) &&
+        value.get<std::int64_t>() >= 1 && value.get<std::int64_t>() <= largest;
     if (!in_range) {
         refuse(field + " = " + value.dump() + ", but an integer from 1 to " + std::to_string(largest) + " is needed.");
     }
@@ -133,15 +134,44 @@ void ConfigReader::only(const std::string& field, const Json& allowed) const {
 
 void ConfigReader::warn_about_unknown_fields(std::vector<std::string>& warnings) const {
     // What transformers writes into config.json for training, for its own classes or as notes.
-    constexpr std::array harmless = {"_name_or_path", "_attn_implementation_autoset", "architectures", "attention_dropout",
-                                     "cache_implementation", "chunk_size_feed_forward", "classifier_dropout", "dtype",
-                                     "hidden_dropout", "id2label", "initializer_range", "initializer_factor", "is_decoder",
-                                     "is_llama_config", "label2id", "layer_types", "max_window_layers", "model_type",
-                                     "output_attentions", "output_hidden_states", "pad_token_id", "pretraining_tp",
-                                     "problem_type", "return_dict", "rope_interleaved", "sep_token_id", "sliding_window_size",
-                                     "tokenizer_class", "torch_dtype", "torchscript", "transformers.js_config",
-                                     "transformers_version", "unk_token_id", "unsloth_fixed", "use_cache",
-                                     "use_sliding_window", "hidden_act", "hidden_activation"};
+    constexpr std::array harmless = {"_name_or_path",
+                                     "_attn_implementation_autoset",
+                                     "architectures",
+                                     "attention_dropout",
+                                     "cache_implementation",
+                                     "chunk_size_feed_forward",
+                                     "classifier_dropout",
+                                     "dtype",
+                                     "hidden_dropout",
+                                     "id2label",
+                                     "initializer_range",
+                                     "initializer_factor",
+                                     "is_decoder",
+                                     "is_llama_config",
+                                     "label2id",
+                                     "layer_types",
+                                     "max_window_layers",
+                                     "model_type",
+                                     "output_attentions",
+                                     "output_hidden_states",
+                                     "pad_token_id",
+                                     "pretraining_tp",
+                                     "problem_type",
+                                     "return_dict",
+                                     "rope_interleaved",
+                                     "sep_token_id",
+                                     "sliding_window_size",
+                                     "tokenizer_class",
+                                     "torch_dtype",
+                                     "torchscript",
+                                     "transformers.js_config",
+                                     "transformers_version",
+                                     "unk_token_id",
+                                     "unsloth_fixed",
+                                     "use_cache",
+                                     "use_sliding_window",
+                                     "hidden_act",
+                                     "hidden_activation"};
     std::vector<std::string> unknown;
     for (const auto& [field, value] : object_.items()) {
         if (asked_.contains(field) || value.is_null()) continue;
@@ -149,8 +179,8 @@ void ConfigReader::warn_about_unknown_fields(std::vector<std::string>& warnings)
         unknown.push_back(field);
     }
     if (unknown.empty()) return;
-    warnings.push_back("model configuration " + where_ + ": fields that pva does not know and leaves aside: " +
-                       join(unknown, ", "));
+    warnings.push_back("model configuration " + where_ +
+                       ": fields that pva does not know and leaves aside: " + join(unknown, ", "));
 }
 
 void read_common(const ConfigReader& reader, ModelConfig& config, const CommonDefaults& defaults) {
@@ -239,7 +269,8 @@ std::optional<Json> rope_parameters(const ConfigReader& reader) {
 
 void only_default_rope(const ConfigReader& reader, const Json& parameters, const std::string& implemented) {
     if (parameters.at("rope_type") == "default") return;
-    reader.refuse("rope_type " + parameters.at("rope_type").dump() + " of the rope parameters is not implemented (" + implemented + ").");
+    reader.refuse("rope_type " + parameters.at("rope_type").dump() + " of the rope parameters is not implemented (" +
+                  implemented + ").");
 }
 
 RotaryConfig read_rotary(const ConfigReader& reader, std::int64_t head_dim, std::int64_t max_positions,
@@ -255,12 +286,13 @@ RotaryConfig read_rotary(const ConfigReader& reader, std::int64_t head_dim, std:
     if (!parameters) return rotary;
 
     const bool llama3 = allow_llama3 && (*parameters)["rope_type"] == "llama3";
-    if (!llama3) only_default_rope(reader, *parameters, allow_llama3 ? "\"default\" and \"llama3\" are" : "\"default\" is");
+    if (!llama3)
+        only_default_rope(reader, *parameters, allow_llama3 ? "\"default\" and \"llama3\" are" : "\"default\" is");
     for (const auto& [key, value] : parameters->items()) {
-        const bool known =
-            key == "rope_theta" || key == "rope_type" || (key == "partial_rotary_factor" && value == 1.0) ||
-            (llama3 && (key == "factor" || key == "low_freq_factor" || key == "high_freq_factor" ||
-                        key == "original_max_position_embeddings"));
+        const bool known = key == "rope_theta" || key == "rope_type" ||
+                           (key == "partial_rotary_factor" && value == 1.0) ||
+                           (llama3 && (key == "factor" || key == "low_freq_factor" || key == "high_freq_factor" ||
+                                       key == "original_max_position_embeddings"));
         if (!known) {
             reader.refuse("rope parameter " + key + " = " + value.dump() + " is not implemented (" +
                           (allow_llama3 ? "plain rotary embedding and rope_type \"llama3\" are)."

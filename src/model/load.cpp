@@ -30,7 +30,9 @@ void add_generation_eos(ModelConfig& config, const std::string& path) {
     nlohmann::json object;
     try {
         object = nlohmann::json::parse(file, [&](int depth, nlohmann::json::parse_event_t, nlohmann::json&) {
-            if (depth > 64) throw InputError("generation configuration " + path + ": values are nested deeper than 64. Fetch the file again.");
+            if (depth > 64)
+                throw InputError("generation configuration " + path +
+                                 ": values are nested deeper than 64. Fetch the file again.");
             return true;
         });
     } catch (const nlohmann::json::exception& error) {
@@ -82,8 +84,9 @@ ModelFiles find_model_files(const std::string& model) {
     const auto missing = [&](const std::string& what) {
         std::string message = "model folder " + files.folder + " has no " + what + ". " + expected_files;
         if (fs::exists(root / "pytorch_model.bin") || fs::exists(root / "pytorch_model.bin.index.json")) {
-            message += " pytorch_model.bin is not read (a pickle can run code); convert it with save_pretrained(folder, "
-                       "safe_serialization=True).";
+            message +=
+                " pytorch_model.bin is not read (a pickle can run code); convert it with save_pretrained(folder, "
+                "safe_serialization=True).";
         }
         throw InputError(message);
     };

@@ -258,6 +258,7 @@ SiteHook intervene(Intervention intervention, const ModelConfig& config) {
                          " is not possible; resid_pre, resid_mid and resid_post can be changed.");
     }
     check_capture_request({intervention.site, intervention.layers}, config);
+    if (!intervention.change) throw InternalError("an intervention says where, but not what it changes");
     return [intervention = std::move(intervention)](const SiteContext& context, at::Tensor& values) {
         if (context.site != intervention.site) return;
         if (std::find(intervention.layers.begin(), intervention.layers.end(), context.layer) ==

@@ -27,7 +27,8 @@ using Sequences = std::vector<std::vector<std::int32_t>>;
 
 namespace {
 
-const std::vector<std::string> one_of_each = {"odd_heads", "neox_serial", "llama_biases", "mistral_window", "qwen2_windowed"};
+const std::vector<std::string> one_of_each = {"odd_heads", "neox_serial", "llama_biases", "mistral_window",
+                                              "qwen2_windowed"};
 
 model::Model load(const std::string& name, const model::Placement& placement = {}) {
     return model::load_model(model_copy::golden_folder(name).string(), placement);
@@ -41,12 +42,15 @@ struct Captured {
 using Key = std::tuple<std::size_t, Site, int>;
 using Rows = std::map<Key, Captured>;
 
-Rows collect(const model::Model& model, const Sequences& sequences, const std::vector<CaptureRequest>& requests, const CaptureSettings& settings) {
+Rows collect(const model::Model& model, const Sequences& sequences, const std::vector<CaptureRequest>& requests,
+             const CaptureSettings& settings) {
     Rows rows;
     capture::capture_rows(model, sequences, requests, settings, [&](const CapturedRows& captured) {
-        BOOST_TEST(captured.rows.size() == captured.positions.size() * static_cast<std::size_t>(model::site_width(model.config(), captured.site)));
+        BOOST_TEST(captured.rows.size() == captured.positions.size() * static_cast<std::size_t>(model::site_width(
+                                                                           model.config(), captured.site)));
         const bool is_new = rows.emplace(Key(captured.sequence, captured.site, captured.layer),
-                                         Captured{{captured.positions.begin(), captured.positions.end()}, {captured.rows.begin(), captured.rows.end()}})
+                                         Captured{{captured.positions.begin(), captured.positions.end()},
+                                                  {captured.rows.begin(), captured.rows.end()}})
                                 .second;
         BOOST_TEST(is_new);
     });
@@ -112,7 +116,8 @@ BOOST_AUTO_TEST_CASE(bos_is_left_out_where_it_is) {
 BOOST_AUTO_TEST_CASE(batch_size_changes_rounding_only) {
     for (const std::string& name : one_of_each) {
         const model::Model model = load(name);
-        const Sequences sequences = {{2, 7, 9}, {2, 30, 31, 32, 33, 34, 35, 36, 37, 38, 39}, {2, 5}, {2, 11, 12, 13}, {2, 60}};
+        const Sequences sequences = {
+            {2, 7, 9}, {2, 30, 31, 32, 33, 34, 35, 36, 37, 38, 39}, {2, 5}, {2, 11, 12, 13}, {2, 60}};
         const std::vector<CaptureRequest> requests = every_site(model.config());
         const Rows one = collect(model, sequences, requests, in_batches_of(1));
         BOOST_TEST(one.size() == 5 * (2 * requests.size() - 2));
@@ -127,7 +132,8 @@ BOOST_AUTO_TEST_CASE(batch_size_changes_rounding_only) {
                     largest = std::max(largest, std::abs(static_cast<double>(captured.rows[i]) - other.rows[i]));
                 BOOST_TEST(largest < 1e-4, name);
             }
-            BOOST_TEST((many == collect(model, sequences, requests, in_batches_of(batch_rows))));  // and the same bytes again
+            BOOST_TEST(
+                (many == collect(model, sequences, requests, in_batches_of(batch_rows))));  // and the same bytes again
         }
     }
 }
@@ -148,13 +154,17 @@ BOOST_AUTO_TEST_CASE(all_in_one_pass_is_what_single_passes_give) {
             BOOST_TEST((single.at(key) == captured), name << " " << model::site_name(std::get<1>(key)));
         // And what a hook on the whole forward pass sees.
         std::map<std::pair<Site, int>, at::Tensor> seen;
-        model.forward(sequences, [&](const model::SiteContext& context, at::Tensor& values) { seen[{context.site, context.layer}] = values.contiguous(); });
+        model.forward(sequences, [&](const model::SiteContext& context, at::Tensor& values) {
+            seen[{context.site, context.layer}] = values.contiguous();
+        });
         for (const auto& [key, captured] : together) {
             const at::Tensor values = seen.at({std::get<1>(key), std::get<2>(key)});
             const auto width = static_cast<std::size_t>(values.size(2));
             for (std::size_t i = 0; i < captured.positions.size(); ++i) {
-                const at::Tensor row = values.select(0, static_cast<std::int64_t>(std::get<0>(key))).select(0, captured.positions[i]);
-                BOOST_TEST(std::equal(captured.rows.begin() + static_cast<std::ptrdiff_t>(i * width), captured.rows.begin() + static_cast<std::ptrdiff_t>((i + 1) * width),
+                const at::Tensor row =
+                    values.select(0, static_cast<std::int64_t>(std::get<0>(key))).select(0, captured.positions[i]);
+                BOOST_TEST(std::equal(captured.rows.begin() + static_cast<std::ptrdiff_t>(i * width),
+                                      captured.rows.begin() + static_cast<std::ptrdiff_t>((i + 1) * width),
                                       row.const_data_ptr<float>()));
             }
         }
@@ -174,7 +184,8 @@ BOOST_AUTO_TEST_CASE(widths) {
 BOOST_AUTO_TEST_CASE(resid_pre_is_resid_post_of_the_layer_before) {
     const model::Model model = load("odd_heads");
     const Sequences sequences = {{2, 7, 9}, {2, 5}};
-    const Rows rows = collect(model, sequences, {{Site::resid_pre, {0, 1, 2}}, {Site::resid_post, {0, 1, 2}}, {Site::embedding, {0}}}, {});
+    const Rows rows = collect(
+        model, sequences, {{Site::resid_pre, {0, 1, 2}}, {Site::resid_post, {0, 1, 2}}, {Site::embedding, {0}}}, {});
     for (const std::size_t s : {0u, 1u}) {
         BOOST_TEST((rows.at({s, Site::resid_pre, 1}) == rows.at({s, Site::resid_post, 0})));
         BOOST_TEST((rows.at({s, Site::resid_pre, 2}) == rows.at({s, Site::resid_post, 1})));
@@ -204,14 +215,23 @@ BOOST_AUTO_TEST_CASE(final_norm_alone) {
 BOOST_AUTO_TEST_CASE(order_of_the_rows) {
     const model::Model model = load("odd_heads");
     const Sequences sequences = {{2, 7}, {5}, {6, 8, 9}};
-    const std::vector<CaptureRequest> requests = {{Site::mlp_out, {2, 0}}, {Site::final_norm, {0}}, {Site::resid_post, {}}, {Site::embedding, {0}}, {Site::z, {1}}};
+    const std::vector<CaptureRequest> requests = {{Site::mlp_out, {2, 0}},
+                                                  {Site::final_norm, {0}},
+                                                  {Site::resid_post, {}},
+                                                  {Site::embedding, {0}},
+                                                  {Site::z, {1}}};
     std::vector<Key> expected;
     for (const std::size_t s : {0u, 1u, 2u})
-        expected.insert(expected.end(), {{s, Site::mlp_out, 2}, {s, Site::mlp_out, 0}, {s, Site::final_norm, 0}, {s, Site::embedding, 0}, {s, Site::z, 1}});
+        expected.insert(expected.end(), {{s, Site::mlp_out, 2},
+                                         {s, Site::mlp_out, 0},
+                                         {s, Site::final_norm, 0},
+                                         {s, Site::embedding, 0},
+                                         {s, Site::z, 1}});
     for (const int batch_rows : {1, 2, 8}) {
         std::vector<Key> seen;
-        capture::capture_rows(model, sequences, requests, in_batches_of(batch_rows),
-                              [&](const CapturedRows& captured) { seen.emplace_back(captured.sequence, captured.site, captured.layer); });
+        capture::capture_rows(model, sequences, requests, in_batches_of(batch_rows), [&](const CapturedRows& captured) {
+            seen.emplace_back(captured.sequence, captured.site, captured.layer);
+        });
         BOOST_TEST((seen == expected));
     }
 }
@@ -265,14 +285,20 @@ BOOST_AUTO_TEST_CASE(a_bfloat16_model_gives_its_own_values) {
         const Sequences sequences = {{4, 7, 9, 4}, {5, 6}};  // no BOS of any of them
         const Rows rows = collect(half, sequences, every_site(half.config()), {});
         std::map<std::pair<Site, int>, at::Tensor> seen;
-        half.forward(sequences, [&](const model::SiteContext& context, at::Tensor& values) { seen[{context.site, context.layer}] = values; });
+        half.forward(sequences, [&](const model::SiteContext& context, at::Tensor& values) {
+            seen[{context.site, context.layer}] = values;
+        });
         bool narrow = true;
         for (const auto& [key, captured] : rows) {
             narrow = narrow && std::all_of(captured.rows.begin(), captured.rows.end(), is_bfloat16);
             const at::Tensor values = seen.at({std::get<1>(key), std::get<2>(key)});
             BOOST_TEST((values.scalar_type() == at::kBFloat16));
-            const at::Tensor row = values.select(0, static_cast<std::int64_t>(std::get<0>(key))).narrow(0, 0, static_cast<std::int64_t>(captured.positions.size())).to(at::kFloat).contiguous();
-            BOOST_TEST(std::equal(captured.rows.begin(), captured.rows.end(), row.const_data_ptr<float>()), name << " " << model::site_name(std::get<1>(key)));
+            const at::Tensor row = values.select(0, static_cast<std::int64_t>(std::get<0>(key)))
+                                       .narrow(0, 0, static_cast<std::int64_t>(captured.positions.size()))
+                                       .to(at::kFloat)
+                                       .contiguous();
+            BOOST_TEST(std::equal(captured.rows.begin(), captured.rows.end(), row.const_data_ptr<float>()),
+                       name << " " << model::site_name(std::get<1>(key)));
         }
         BOOST_TEST(narrow);
         const Rows wide = collect(load(name), sequences, every_site(half.config()), {});
@@ -292,7 +318,8 @@ BOOST_AUTO_TEST_CASE(blocks_nobody_asked_for_do_not_run) {
     const Sequences sequences = {{2, 7, 9}};
     const auto finite = [](const Rows& rows) {
         return std::all_of(rows.begin(), rows.end(), [](const auto& entry) {
-            return std::all_of(entry.second.rows.begin(), entry.second.rows.end(), [](float value) { return std::isfinite(value); });
+            return std::all_of(entry.second.rows.begin(), entry.second.rows.end(),
+                               [](float value) { return std::isfinite(value); });
         });
     };
     const std::vector<CaptureRequest> early = {{Site::resid_post, {1}}, {Site::embedding, {0}}};
@@ -304,7 +331,8 @@ BOOST_AUTO_TEST_CASE(blocks_nobody_asked_for_do_not_run) {
     broken.run(sequences, model::depth_of(early), [&](const model::SiteContext&, at::Tensor&) { ++calls; });
     BOOST_TEST(calls == 1 + 2 * 6);
     calls = 0;
-    broken.run(sequences, model::depth_of(std::vector<CaptureRequest>{{Site::embedding, {0}}}), [&](const model::SiteContext&, at::Tensor&) { ++calls; });
+    broken.run(sequences, model::depth_of(std::vector<CaptureRequest>{{Site::embedding, {0}}}),
+               [&](const model::SiteContext&, at::Tensor&) { ++calls; });
     BOOST_TEST(calls == 1);
 }
 
@@ -312,11 +340,16 @@ BOOST_AUTO_TEST_CASE(nothing_and_bad_requests) {
     const model::Model model = load("odd_heads");
     const Sequences one = {{2, 7}};
     const auto never = [](const CapturedRows&) { BOOST_ERROR("called"); };
-    const auto capture = [&](const Sequences& sequences, const std::vector<CaptureRequest>& requests, const CaptureSettings& settings = {}) {
+    const auto capture = [&](const Sequences& sequences, const std::vector<CaptureRequest>& requests,
+                             const CaptureSettings& settings = {}) {
         capture::capture_rows(model, sequences, requests, settings, never);
     };
     capture({}, {{Site::resid_post, {0}}});
-    for (const CaptureRequest& bad : {CaptureRequest{Site::resid_post, {3}}, {Site::resid_post, {-1}}, {Site::resid_post, {}}, {Site::resid_post, {1, 1}}, {Site::embedding, {1}}}) {
+    for (const CaptureRequest& bad : {CaptureRequest{Site::resid_post, {3}},
+                                      {Site::resid_post, {-1}},
+                                      {Site::resid_post, {}},
+                                      {Site::resid_post, {1, 1}},
+                                      {Site::embedding, {1}}}) {
         BOOST_CHECK_THROW(capture(one, {bad}), UsageError);
         if (!bad.layers.empty()) BOOST_CHECK_THROW(capture(one, {{Site::z, {0}}, bad}), UsageError);
     }

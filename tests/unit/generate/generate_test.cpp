@@ -225,8 +225,9 @@ BOOST_AUTO_TEST_CASE(ties_go_to_the_lowest_id) {
 BOOST_AUTO_TEST_CASE(logits_that_are_not_finite_are_refused) {
     const model::Model broken = with_constant("model.layers.2.input_layernorm.weight", 3e38F);
     const auto tokenizer = text::Tokenizer::load((golden_model / "tokenizer.model").string());
-    BOOST_CHECK_EXCEPTION(generate_batch(broken, &tokenizer, prompts_of(tokenizer), settings_for(2)), InputError,
-                          [](const InputError& error) { return std::string(error.what()).find("not finite") != std::string::npos; });
+    BOOST_CHECK_EXCEPTION(
+        generate_batch(broken, &tokenizer, prompts_of(tokenizer), settings_for(2)), InputError,
+        [](const InputError& error) { return std::string(error.what()).find("not finite") != std::string::npos; });
 }
 
 BOOST_AUTO_TEST_CASE(eos_is_a_token_like_any_other_if_wanted) {
@@ -270,7 +271,8 @@ BOOST_AUTO_TEST_CASE(without_a_tokenizer_there_is_no_text) {
 BOOST_AUTO_TEST_CASE(every_architecture_and_data_type) {
     for (const std::string name : {"odd_heads", "neox_serial", "llama_biases", "mistral_window", "qwen2_windowed"}) {
         for (const model::Dtype dtype : {model::Dtype::float32, model::Dtype::bfloat16}) {
-            const model::Model model = model::load_model(model_copy::golden_folder(name).string(), {dtype, model::Device::cpu, -1});
+            const model::Model model =
+                model::load_model(model_copy::golden_folder(name).string(), {dtype, model::Device::cpu, -1});
             const std::vector<Prompt> prompts = {{{3, 7, 11, 30}}, {{5}}, {{2, 9}}};
             GenerationSettings settings;
             settings.max_new_tokens = 10;
@@ -279,16 +281,20 @@ BOOST_AUTO_TEST_CASE(every_architecture_and_data_type) {
             const auto generations = generate_batch(model, nullptr, prompts, settings);
             for (std::size_t row = 0; row < prompts.size(); ++row) {
                 BOOST_REQUIRE_EQUAL(generations[row].tokens.size(), 10u);
-                BOOST_TEST(generations[row].residual.size() == static_cast<std::size_t>(model::site_width(model.config(), model::Site::z)));
+                BOOST_TEST(generations[row].residual.size() ==
+                           static_cast<std::size_t>(model::site_width(model.config(), model::Site::z)));
                 BOOST_TEST(generations[row].log_probabilities.empty());
                 std::vector<std::vector<std::int32_t>> whole = {prompts[row].tokens};
                 whole[0].insert(whole[0].end(), generations[row].tokens.begin(), generations[row].tokens.end());
                 const at::Tensor logits = model.forward(whole)[0].to(at::kDouble);
                 for (std::size_t i = 0; i < 10; ++i) {
-                    const at::Tensor at_position = logits[static_cast<std::int64_t>(prompts[row].tokens.size() + i) - 1];
+                    const at::Tensor at_position =
+                        logits[static_cast<std::int64_t>(prompts[row].tokens.size() + i) - 1];
                     // Rounding may choose between two that are all but equal.
-                    const double gap = at_position.max().item<double>() - at_position[generations[row].tokens[i]].item<double>();
-                    const double rounding = dtype == model::Dtype::float32 ? 1e-4 : 0.05 * at_position.abs().max().item<double>();
+                    const double gap =
+                        at_position.max().item<double>() - at_position[generations[row].tokens[i]].item<double>();
+                    const double rounding =
+                        dtype == model::Dtype::float32 ? 1e-4 : 0.05 * at_position.abs().max().item<double>();
                     BOOST_TEST(gap <= rounding, name << " row " << row << " step " << i << ": " << gap);
                 }
             }

@@ -94,8 +94,9 @@ BOOST_AUTO_TEST_CASE(gpt_neox_of_transformers_4_and_5) {
     const json old = with(samples::pythia_70m(), {{"rotary_pct", 0.5}, {"rotary_emb_base", 500}});
     const json none = without(old, {"rotary_pct", "rotary_emb_base", "torch_dtype"});
     const json middle = with(none, {{"partial_rotary_factor", 0.5}, {"rope_theta", 500}});
-    const json newer = with(none, {{"dtype", "float16"},
-                                   {"rope_parameters", {{"partial_rotary_factor", 0.5}, {"rope_theta", 500.0}, {"rope_type", "default"}}}});
+    const json newer = with(
+        none, {{"dtype", "float16"},
+               {"rope_parameters", {{"partial_rotary_factor", 0.5}, {"rope_theta", 500.0}, {"rope_type", "default"}}}});
     const json both = with(newer, {{"rotary_pct", 0.5}, {"rotary_emb_base", 500}});
     BOOST_TEST(parse(old).rotary.dims == 32);
     BOOST_TEST(parse(old).rotary.theta == 500.0);
@@ -104,7 +105,8 @@ BOOST_AUTO_TEST_CASE(gpt_neox_of_transformers_4_and_5) {
 }
 
 BOOST_AUTO_TEST_CASE(llama_family_of_transformers_4_and_5) {
-    for (const json& old : {samples::llama_3_1_8b(), samples::mistral_7b(), samples::qwen2_7b(), samples::smollm2_135m()}) {
+    for (const json& old :
+         {samples::llama_3_1_8b(), samples::mistral_7b(), samples::qwen2_7b(), samples::smollm2_135m()}) {
         json parameters = old.value("rope_scaling", json());
         if (!parameters.is_object()) parameters = {{"rope_type", "default"}};
         parameters["rope_theta"] = old["rope_theta"];
@@ -127,13 +129,17 @@ BOOST_AUTO_TEST_CASE(llama_family_of_transformers_4_and_5) {
     // Plain rotary embedding under all its names.
     for (const json& plain : {json(nullptr), json::object(), json{{"rope_type", "default"}}, json{{"type", "default"}},
                               json{{"rope_type", "default"}, {"partial_rotary_factor", 1.0}}}) {
-        BOOST_TEST(text_of(parse(with(samples::llama_2_7b(), {{"rope_scaling", plain}}))) == text_of(parse(samples::llama_2_7b())));
-        BOOST_TEST(text_of(parse(with(samples::llama_2_7b(), {{"rope_parameters", plain}}))) == text_of(parse(samples::llama_2_7b())));
+        BOOST_TEST(text_of(parse(with(samples::llama_2_7b(), {{"rope_scaling", plain}}))) ==
+                   text_of(parse(samples::llama_2_7b())));
+        BOOST_TEST(text_of(parse(with(samples::llama_2_7b(), {{"rope_parameters", plain}}))) ==
+                   text_of(parse(samples::llama_2_7b())));
     }
 }
 
 BOOST_AUTO_TEST_CASE(qwen2_windows_by_number_and_by_layer) {
-    json object = with(samples::qwen2_7b(), {{"num_hidden_layers", 4}, {"use_sliding_window", true}, {"sliding_window", 8}, {"max_window_layers", 3}});
+    json object =
+        with(samples::qwen2_7b(),
+             {{"num_hidden_layers", 4}, {"use_sliding_window", true}, {"sliding_window", 8}, {"max_window_layers", 3}});
     BOOST_TEST((parse(object).windows == std::vector<std::int64_t>{0, 0, 0, 8}));
     object["max_window_layers"] = 0;
     BOOST_TEST((parse(object).windows == std::vector<std::int64_t>{8, 8, 8, 8}));
@@ -145,17 +151,22 @@ BOOST_AUTO_TEST_CASE(qwen2_windows_by_number_and_by_layer) {
     refused(object, {"layer_types", "sliding_window"});
     object["layer_types"] = json(std::vector<std::string>(4, "full_attention"));
     BOOST_TEST((parse(object).windows == std::vector<std::int64_t>{0, 0, 0, 0}));
-    object = with(without(object, {"layer_types"}), {{"use_sliding_window", true}, {"sliding_window", nullptr}, {"max_window_layers", 0}});
+    object = with(without(object, {"layer_types"}),
+                  {{"use_sliding_window", true}, {"sliding_window", nullptr}, {"max_window_layers", 0}});
     BOOST_TEST((parse(object).windows == std::vector<std::int64_t>{0, 0, 0, 0}));
     // The default of max_window_layers, 28, leaves the last layers of a deeper model.
-    object = with(without(samples::qwen2_7b(), {"max_window_layers"}), {{"num_hidden_layers", 30}, {"use_sliding_window", true}, {"sliding_window", 8}});
+    object = with(without(samples::qwen2_7b(), {"max_window_layers"}),
+                  {{"num_hidden_layers", 30}, {"use_sliding_window", true}, {"sliding_window", 8}});
     std::vector<std::int64_t> expected(30, 0);
     expected[28] = expected[29] = 8;
     BOOST_TEST((parse(object).windows == expected));
 }
 
 BOOST_AUTO_TEST_CASE(null_switches_caps_windows_and_eos_off) {
-    const auto gemma = parse(with(samples::gemma_2_2b(), {{"attn_logit_softcapping", nullptr}, {"final_logit_softcapping", nullptr}, {"eos_token_id", nullptr}, {"bos_token_id", nullptr}}));
+    const auto gemma = parse(with(samples::gemma_2_2b(), {{"attn_logit_softcapping", nullptr},
+                                                          {"final_logit_softcapping", nullptr},
+                                                          {"eos_token_id", nullptr},
+                                                          {"bos_token_id", nullptr}}));
     BOOST_TEST(!gemma.attn_logit_softcapping);
     BOOST_TEST(!gemma.final_logit_softcapping);
     BOOST_TEST(gemma.eos_token_ids.empty());
@@ -177,8 +188,9 @@ BOOST_AUTO_TEST_CASE(eos_as_number_list_null_or_absent) {
         BOOST_TEST((eos(with(base, {{"eos_token_id", nullptr}})) == Ids{}));
         const std::int64_t vocab = base["vocab_size"];
         BOOST_TEST((eos(with(base, {{"eos_token_id", vocab - 1}})) == Ids{static_cast<std::int32_t>(vocab - 1)}));
-        for (const json& bad : {json(vocab), json(-1), json("1"), json(1.5), json(true), json::object(), json{{1, 2}, 3},
-                                json{1, vocab}, json{1, nullptr}, json(9223372036854775808ULL), json(18446744073709551615ULL)})
+        for (const json& bad :
+             {json(vocab), json(-1), json("1"), json(1.5), json(true), json::object(), json{{1, 2}, 3}, json{1, vocab},
+              json{1, nullptr}, json(9223372036854775808ULL), json(18446744073709551615ULL)})
             refused_with(base, "eos_token_id", bad);
         for (const json& bad : {json(vocab), json(-2), json("1"), json{1, 2}, json(18446744073709551615ULL)})
             refused_with(base, "bos_token_id", bad);
@@ -273,7 +285,8 @@ BOOST_AUTO_TEST_CASE(qwen2) {
 
 BOOST_AUTO_TEST_CASE(shapes_must_be_there) {
     for (const json& base : samples::one_of_each()) {
-        for (const char* field : {"vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "model_type"})
+        for (const char* field : {"vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads",
+                                  "intermediate_size", "model_type"})
             refused(without(base, {field}), {field});
     }
     // transformers has numbers of one certain model in their place.
@@ -288,7 +301,8 @@ BOOST_AUTO_TEST_SUITE_END()
 BOOST_AUTO_TEST_SUITE(refusals)
 
 BOOST_AUTO_TEST_CASE(unknown_architectures_by_name) {
-    for (const std::string type : {"gemma", "gemma3_text", "mixtral", "qwen2_moe", "qwen3", "phi3", "gpt2", "Llama", ""}) {
+    for (const std::string type :
+         {"gemma", "gemma3_text", "mixtral", "qwen2_moe", "qwen3", "phi3", "gpt2", "Llama", ""}) {
         json object = samples::llama_2_7b();
         object["model_type"] = type;
         refused(object, {"model_type", "\"" + type + "\"", "gemma2, gpt_neox, llama, mistral, qwen2"});
@@ -306,7 +320,8 @@ BOOST_AUTO_TEST_CASE(what_no_architecture_here_computes) {
         refused_with(base, "is_encoder_decoder", true);
         refused_with(base, "add_cross_attention", true);
         refused_with(base, "pruned_heads", {{"0", {1, 2}}});
-        for (const char* multiplier : {"embedding_multiplier", "residual_multiplier", "logits_scaling", "logit_scale"}) {
+        for (const char* multiplier :
+             {"embedding_multiplier", "residual_multiplier", "logits_scaling", "logit_scale"}) {
             refused_with(base, multiplier, 2.0);
             accepted_with(base, multiplier, 1.0);
             accepted_with(base, multiplier, 1);
@@ -386,7 +401,8 @@ BOOST_AUTO_TEST_CASE(rope_parameters_in_detail) {
         for (const char* field : {"rope_parameters", "rope_scaling"}) {
             json object = base;
             object.erase("rope_scaling");
-            object[field] = {{"sliding_attention", {{"rope_theta", 10000.0}}}, {"full_attention", {{"rope_theta", 1e6}}}};
+            object[field] = {{"sliding_attention", {{"rope_theta", 10000.0}}},
+                             {"full_attention", {{"rope_theta", 1e6}}}};
             refused(object, {"differ between layers", "full_attention"});
             object[field] = {{"factor", 8.0}};
             refused(object, {"factor"});
@@ -403,12 +419,15 @@ BOOST_AUTO_TEST_CASE(rope_parameters_in_detail) {
         }
         refused(with(base, {{"rope_parameters", {{"rope_theta", 1.0}}}, {"rope_scaling", {{"rope_theta", 2.0}}}}),
                 {"rope_parameters", "rope_scaling"});
-        refused(with(without(base, {"rope_scaling"}), {{"rope_theta", 77.0}, {"rope_parameters", {{"rope_theta", 5000.0}}}}), {"rope_theta"});
+        refused(with(without(base, {"rope_scaling"}),
+                     {{"rope_theta", 77.0}, {"rope_parameters", {{"rope_theta", 5000.0}}}}),
+                {"rope_theta"});
         json two_names = without(base, {"rope_scaling"});
         two_names["rope_parameters"] = {{"rope_type", "default"}, {"type", "llama3"}};
         refused(two_names, {"rope_type"});
     }
-    for (const json& base : {samples::gemma_2_2b(), samples::llama_3_1_8b(), samples::mistral_7b(), samples::qwen2_7b()}) {
+    for (const json& base :
+         {samples::gemma_2_2b(), samples::llama_3_1_8b(), samples::mistral_7b(), samples::qwen2_7b()}) {
         refused_with(base, "partial_rotary_factor", 0.5);
         accepted_with(base, "partial_rotary_factor", 1.0);
     }
@@ -449,7 +468,8 @@ BOOST_AUTO_TEST_CASE(rotary_share_of_gpt_neox) {
     refused(with(samples::pythia_70m(), {{"hidden_size", 72}, {"rotary_pct", 1.0}}), {"9"});
     refused(with(samples::pythia_70m(), {{"partial_rotary_factor", 0.5}}), {"partial_rotary_factor"});
     refused(with(samples::pythia_70m(), {{"rope_theta", 500.0}}), {"rope_theta"});
-    refused(with(samples::pythia_70m(), {{"rope_parameters", {{"partial_rotary_factor", 0.5}}}}), {"partial_rotary_factor"});
+    refused(with(samples::pythia_70m(), {{"rope_parameters", {{"partial_rotary_factor", 0.5}}}}),
+            {"partial_rotary_factor"});
     refused(with(samples::pythia_70m(), {{"rope_parameters", {{"rope_theta", 500.0}}}}), {"rope_theta"});
 }
 
@@ -487,12 +507,24 @@ BOOST_AUTO_TEST_CASE(heads_that_do_not_fit) {
 }
 
 BOOST_AUTO_TEST_CASE(numbers_out_of_range_and_of_other_types) {
-    const std::vector<json> no_count = {json(0), json(-5), json(23.5), json(64.0), json("64"), json(true), json::array({64}), json::object(),
-                                        json(1e30), json(2147483648LL), json(9223372036854775807LL), json(9223372036854775808ULL),
+    const std::vector<json> no_count = {json(0),
+                                        json(-5),
+                                        json(23.5),
+                                        json(64.0),
+                                        json("64"),
+                                        json(true),
+                                        json::array({64}),
+                                        json::object(),
+                                        json(1e30),
+                                        json(2147483648LL),
+                                        json(9223372036854775807LL),
+                                        json(9223372036854775808ULL),
                                         json(18446744073709551615ULL)};
-    const std::vector<json> no_number = {json(0), json(0.0), json(-1), json(-1e-6), json("small"), json(false), json::array({1}), json::object()};
+    const std::vector<json> no_number = {json(0),       json(0.0),   json(-1),         json(-1e-6),
+                                         json("small"), json(false), json::array({1}), json::object()};
     for (const json& base : samples::one_of_each()) {
-        for (const char* field : {"vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "max_position_embeddings"}) {
+        for (const char* field : {"vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads",
+                                  "intermediate_size", "max_position_embeddings"}) {
             for (const json& bad : no_count)
                 refused_with(base, field, bad);
         }
@@ -542,7 +574,8 @@ BOOST_AUTO_TEST_CASE(stray_fields_give_one_warning_that_names_them) {
 }
 
 BOOST_AUTO_TEST_CASE(early_9b_files) {
-    json object = with(samples::gemma_2_2b(), {{"hidden_size", 3584}, {"num_hidden_layers", 42}, {"query_pre_attn_scalar", 224}});
+    json object =
+        with(samples::gemma_2_2b(), {{"hidden_size", 3584}, {"num_hidden_layers", 42}, {"query_pre_attn_scalar", 224}});
     const auto config = parse(object);
     BOOST_REQUIRE_EQUAL(config.warnings.size(), 1u);
     BOOST_TEST(config.warnings[0].find("query_pre_attn_scalar") != std::string::npos);

@@ -26,7 +26,8 @@ using Rows = std::vector<std::vector<std::int32_t>>;
 
 namespace {
 
-const std::vector<std::string> one_of_each = {"odd_heads", "neox_serial", "neox_pythia", "llama_biases", "mistral_window", "qwen2_windowed"};
+const std::vector<std::string> one_of_each = {"odd_heads",    "neox_serial",    "neox_pythia",
+                                              "llama_biases", "mistral_window", "qwen2_windowed"};
 const Rows ragged = {{2, 7, 11, 30, 4, 9}, {2, 5, 8}, {2}};
 
 model::Model load(const std::string& name, const model::Placement& placement = {}) {
@@ -69,7 +70,9 @@ SiteHook by_hand(Site site, std::vector<int> layers, std::int64_t row, std::int6
         for (std::size_t slot = 0; slot < context.rows.size(); ++slot) {
             for (std::int64_t token = 0; token < context.valid_tokens[slot]; ++token) {
                 if (context.rows[slot] != row || context.first_position[slot] + token < first) continue;
-                changed.select(0, static_cast<std::int64_t>(slot)).select(0, token).copy_(twice_plus_one(stream.select(0, static_cast<std::int64_t>(slot)).select(0, token)));
+                changed.select(0, static_cast<std::int64_t>(slot))
+                    .select(0, token)
+                    .copy_(twice_plus_one(stream.select(0, static_cast<std::int64_t>(slot)).select(0, token)));
             }
         }
         stream = changed;
@@ -95,12 +98,14 @@ BOOST_AUTO_TEST_CASE(every_site_once_in_order_with_its_shape) {
         std::vector<std::int64_t> rows, first, valid;
         const SiteHook hook = [&](const SiteContext& context, at::Tensor& values) {
             seen.emplace_back(context.site, context.layer);
-            BOOST_TEST((values.sizes().vec() == std::vector<std::int64_t>{static_cast<std::int64_t>(rows.size()), tokens,
-                                                                         model::site_width(model.config(), context.site)}),
-                       name << " " << model::site_name(context.site));
+            BOOST_TEST(
+                (values.sizes().vec() == std::vector<std::int64_t>{static_cast<std::int64_t>(rows.size()), tokens,
+                                                                   model::site_width(model.config(), context.site)}),
+                name << " " << model::site_name(context.site));
             BOOST_TEST((values.scalar_type() == at::kFloat));
             BOOST_TEST((std::vector<std::int64_t>(context.rows.begin(), context.rows.end()) == rows));
-            BOOST_TEST((std::vector<std::int64_t>(context.first_position.begin(), context.first_position.end()) == first));
+            BOOST_TEST(
+                (std::vector<std::int64_t>(context.first_position.begin(), context.first_position.end()) == first));
             BOOST_TEST((std::vector<std::int64_t>(context.valid_tokens.begin(), context.valid_tokens.end()) == valid));
         };
         const auto check = [&](const auto& pass) {
@@ -120,9 +125,13 @@ BOOST_AUTO_TEST_CASE(every_site_once_in_order_with_its_shape) {
         rows = {2, 0};
         first = {1, 6};
         valid = {1, 1};
-        check([&] { model.decode_step(std::vector<std::int32_t>{3, 4}, std::vector<std::int64_t>{2, 0}, cache, hook); });
+        check([&] {
+            model.decode_step(std::vector<std::int32_t>{3, 4}, std::vector<std::int64_t>{2, 0}, cache, hook);
+        });
         first = {2, 7};
-        check([&] { model.decode_step(std::vector<std::int32_t>{3, 4}, std::vector<std::int64_t>{2, 0}, cache, hook); });
+        check([&] {
+            model.decode_step(std::vector<std::int32_t>{3, 4}, std::vector<std::int64_t>{2, 0}, cache, hook);
+        });
     }
 }
 
@@ -132,16 +141,26 @@ BOOST_AUTO_TEST_CASE(sums_of_the_stream) {
         const model::Model model = load(name);
         std::map<std::pair<Site, int>, at::Tensor> seen;
         const at::Tensor plain = model.forward(ragged);
-        BOOST_TEST(same_bits(model.forward(ragged, [&](const SiteContext& context, at::Tensor& values) { seen[{context.site, context.layer}] = values; }), plain));
+        BOOST_TEST(same_bits(model.forward(ragged,
+                                           [&](const SiteContext& context, at::Tensor& values) {
+                                               seen[{context.site, context.layer}] = values;
+                                           }),
+                             plain));
         const int layers = static_cast<int>(model.config().num_hidden_layers);
         BOOST_TEST(same_bits(seen.at({Site::resid_pre, 0}), seen.at({Site::embedding, 0})));
         for (int layer = 0; layer < layers; ++layer) {
-            if (layer > 0) BOOST_TEST(same_bits(seen.at({Site::resid_pre, layer}), seen.at({Site::resid_post, layer - 1})));
-            const at::Tensor sum = seen.at({Site::resid_pre, layer}) + seen.at({Site::attn_out, layer}) + seen.at({Site::mlp_out, layer});
-            BOOST_TEST((sum - seen.at({Site::resid_post, layer})).abs().max().item<float>() <= 1e-5F * sum.abs().max().item<float>(), name);
+            if (layer > 0)
+                BOOST_TEST(same_bits(seen.at({Site::resid_pre, layer}), seen.at({Site::resid_post, layer - 1})));
+            const at::Tensor sum =
+                seen.at({Site::resid_pre, layer}) + seen.at({Site::attn_out, layer}) + seen.at({Site::mlp_out, layer});
+            BOOST_TEST((sum - seen.at({Site::resid_post, layer})).abs().max().item<float>() <=
+                           1e-5F * sum.abs().max().item<float>(),
+                       name);
             if (!model.config().has_resid_mid) continue;
-            BOOST_TEST(same_bits(seen.at({Site::resid_mid, layer}), seen.at({Site::resid_pre, layer}) + seen.at({Site::attn_out, layer})));
-            BOOST_TEST(same_bits(seen.at({Site::resid_post, layer}), seen.at({Site::resid_mid, layer}) + seen.at({Site::mlp_out, layer})));
+            BOOST_TEST(same_bits(seen.at({Site::resid_mid, layer}),
+                                 seen.at({Site::resid_pre, layer}) + seen.at({Site::attn_out, layer})));
+            BOOST_TEST(same_bits(seen.at({Site::resid_post, layer}),
+                                 seen.at({Site::resid_mid, layer}) + seen.at({Site::mlp_out, layer})));
         }
     }
 }
@@ -162,7 +181,9 @@ BOOST_AUTO_TEST_CASE(a_hook_may_change_the_stream) {
     });
     BOOST_TEST(calls == 2 + 3 * 6);
     BOOST_TEST(same_bits(touched.select(0, 0), untouched.select(0, 0)));
-    BOOST_TEST((touched.select(0, 1).narrow(0, 0, 2) - untouched.select(0, 1).narrow(0, 0, 2)).abs().max().item<float>() > 0.01F);
+    BOOST_TEST(
+        (touched.select(0, 1).narrow(0, 0, 2) - untouched.select(0, 1).narrow(0, 0, 2)).abs().max().item<float>() >
+        0.01F);
 }
 
 BOOST_AUTO_TEST_CASE(what_a_hook_must_not_do) {
@@ -183,10 +204,14 @@ BOOST_AUTO_TEST_CASE(what_a_hook_must_not_do) {
         }
         for (const Site site : residual_sites(model.config())) {
             BOOST_CHECK_NO_THROW(replace(site, clone)());
-            BOOST_CHECK_THROW(replace(site, [](const at::Tensor& values) { return values.narrow(1, 0, 2); })(), InternalError);
-            BOOST_CHECK_THROW(replace(site, [](const at::Tensor& values) { return values.unsqueeze(0); })(), InternalError);
-            BOOST_CHECK_THROW(replace(site, [](const at::Tensor& values) { return values.to(at::kDouble); })(), InternalError);
-            BOOST_CHECK_THROW(replace(site, [](const at::Tensor& values) { return values.to(at::kBFloat16); })(), InternalError);
+            BOOST_CHECK_THROW(replace(site, [](const at::Tensor& values) { return values.narrow(1, 0, 2); })(),
+                              InternalError);
+            BOOST_CHECK_THROW(replace(site, [](const at::Tensor& values) { return values.unsqueeze(0); })(),
+                              InternalError);
+            BOOST_CHECK_THROW(replace(site, [](const at::Tensor& values) { return values.to(at::kDouble); })(),
+                              InternalError);
+            BOOST_CHECK_THROW(replace(site, [](const at::Tensor& values) { return values.to(at::kBFloat16); })(),
+                              InternalError);
             BOOST_CHECK_THROW(replace(site, [](const at::Tensor&) { return at::Tensor(); })(), InternalError);
         }
     }
@@ -215,13 +240,17 @@ BOOST_AUTO_TEST_CASE(rows_at_the_last_token) {
         std::vector<std::vector<float>> rows(3);
         const model::CaptureRequest request{Site::z, {2, 0}};
         std::map<int, at::Tensor> seen;
-        model.forward(ragged, model::combine({model::capture_last_token(request, rows), [&](const SiteContext& context, at::Tensor& values) {
-                                                  if (context.site == Site::z) seen[context.layer] = values.to(at::kFloat);
+        model.forward(ragged, model::combine({model::capture_last_token(request, rows),
+                                              [&](const SiteContext& context, at::Tensor& values) {
+                                                  if (context.site == Site::z)
+                                                      seen[context.layer] = values.to(at::kFloat);
                                               }}));
         for (std::size_t row = 0; row < 3; ++row) {
             BOOST_REQUIRE_EQUAL(rows[row].size(), 120u);
             for (std::size_t i = 0; i < 120; ++i) {
-                const float expected = seen.at(i < 60 ? 2 : 0)[static_cast<std::int64_t>(row)][static_cast<std::int64_t>(ragged[row].size()) - 1][static_cast<std::int64_t>(i % 60)].item<float>();
+                const float expected = seen.at(i < 60 ? 2 : 0)[static_cast<std::int64_t>(
+                    row)][static_cast<std::int64_t>(ragged[row].size()) - 1][static_cast<std::int64_t>(i % 60)]
+                                           .item<float>();
                 BOOST_TEST(rows[row][i] == expected);
             }
         }
@@ -238,9 +267,10 @@ BOOST_AUTO_TEST_CASE(equal_to_a_hook_written_by_hand) {
         const at::Tensor plain = model.forward(ragged);
         for (const Site site : residual_sites(model.config())) {
             for (const std::vector<int>& layers : {std::vector<int>{0}, std::vector<int>{1}, std::vector<int>{1, 0}}) {
-                const SiteHook hook = model::intervene({site, layers, [](std::int64_t row, std::int64_t position) { return row == 0 && position >= 3; },
-                                                        [](const SiteContext&, const at::Tensor& rows) { return twice_plus_one(rows); }},
-                                                       model.config());
+                const SiteHook hook = model::intervene(
+                    {site, layers, [](std::int64_t row, std::int64_t position) { return row == 0 && position >= 3; },
+                     [](const SiteContext&, const at::Tensor& rows) { return twice_plus_one(rows); }},
+                    model.config());
                 const at::Tensor changed = model.forward(ragged, hook);
                 BOOST_TEST_CONTEXT(name << " " << model::site_name(site) << " of " << layers.size() << " layers") {
                     BOOST_TEST(same_bits(changed, model.forward(ragged, by_hand(site, layers, 0, 3))));
@@ -261,7 +291,9 @@ BOOST_AUTO_TEST_CASE(later_positions_see_the_change) {
         const model::Model model = load(name);
         const at::Tensor plain = model.forward(ragged);
         const at::Tensor changed = model.forward(
-            ragged, model::intervene({Site::resid_post, {0}, [](std::int64_t row, std::int64_t position) { return row == 0 && position == 2; },
+            ragged, model::intervene({Site::resid_post,
+                                      {0},
+                                      [](std::int64_t row, std::int64_t position) { return row == 0 && position == 2; },
                                       [](const SiteContext&, const at::Tensor& rows) { return rows * -3.0; }},
                                      model.config()));
         BOOST_TEST(same_bits(changed[0].narrow(0, 0, 2), plain[0].narrow(0, 0, 2)));
@@ -277,7 +309,8 @@ BOOST_AUTO_TEST_CASE(which_rows_it_is_given) {
     const SiteHook watch = [&](const SiteContext& context, at::Tensor& values) {
         if (context.site == Site::resid_pre && context.layer == 1) stream = values;
     };
-    const SiteHook hook = model::intervene({Site::resid_pre, {1},
+    const SiteHook hook = model::intervene({Site::resid_pre,
+                                            {1},
                                             [&](std::int64_t row, std::int64_t position) {
                                                 asked.emplace_back(row, position);
                                                 return position % 2 == 0;
@@ -293,12 +326,14 @@ BOOST_AUTO_TEST_CASE(which_rows_it_is_given) {
     // Every token of every row once, no padding.
     std::vector<std::pair<std::int64_t, std::int64_t>> expected;
     for (std::int64_t row = 0; row < 3; ++row) {
-        for (std::int64_t position = 0; position < static_cast<std::int64_t>(ragged[static_cast<std::size_t>(row)].size()); ++position)
+        for (std::int64_t position = 0;
+             position < static_cast<std::int64_t>(ragged[static_cast<std::size_t>(row)].size()); ++position)
             expected.emplace_back(row, position);
     }
     BOOST_TEST((asked == expected));
     BOOST_REQUIRE_EQUAL(given.size(), 1u);
-    BOOST_TEST(same_bits(given[0], at::stack({stream[0][0], stream[0][2], stream[0][4], stream[1][0], stream[1][2], stream[2][0]})));
+    BOOST_TEST(same_bits(
+        given[0], at::stack({stream[0][0], stream[0][2], stream[0][4], stream[1][0], stream[1][2], stream[2][0]})));
 }
 
 BOOST_AUTO_TEST_CASE(in_decoding_positions_count_on) {
@@ -306,21 +341,25 @@ BOOST_AUTO_TEST_CASE(in_decoding_positions_count_on) {
         const model::Model model = load(name);
         for (const Site site : residual_sites(model.config())) {
             std::vector<std::pair<std::int64_t, std::int64_t>> asked;
-            const SiteHook hook = model::intervene({site, {1},
-                                                    [&](std::int64_t row, std::int64_t position) {
-                                                        asked.emplace_back(row, position);
-                                                        return row == 1 && (position == 1 || position >= 4);
-                                                    },
-                                                    [](const SiteContext&, const at::Tensor& rows) { return twice_plus_one(rows); }},
-                                                   model.config());
+            const SiteHook hook =
+                model::intervene({site,
+                                  {1},
+                                  [&](std::int64_t row, std::int64_t position) {
+                                      asked.emplace_back(row, position);
+                                      return row == 1 && (position == 1 || position >= 4);
+                                  },
+                                  [](const SiteContext&, const at::Tensor& rows) { return twice_plus_one(rows); }},
+                                 model.config());
             model::KvCache cache = model.make_cache(3, 9);
             model.prefill(ragged, cache, hook);
             asked.clear();
             std::vector<at::Tensor> steps;
             for (const std::int32_t token : {21, 22, 23}) {
-                steps.push_back(model.decode_step(std::vector<std::int32_t>{token, token}, std::vector<std::int64_t>{1, 2}, cache, hook));
+                steps.push_back(model.decode_step(std::vector<std::int32_t>{token, token},
+                                                  std::vector<std::int64_t>{1, 2}, cache, hook));
             }
-            BOOST_TEST((asked == std::vector<std::pair<std::int64_t, std::int64_t>>{{1, 3}, {2, 1}, {1, 4}, {2, 2}, {1, 5}, {2, 3}}));
+            BOOST_TEST((asked == std::vector<std::pair<std::int64_t, std::int64_t>>{
+                                     {1, 3}, {2, 1}, {1, 4}, {2, 2}, {1, 5}, {2, 3}}));
             const at::Tensor plain = model.forward(Rows{{2, 5, 8, 21, 22, 23}, {2, 21, 22, 23}});
             const at::Tensor whole = model.forward(Rows{{1}, {2, 5, 8, 21, 22, 23}, {2, 21, 22, 23}}, hook);
             for (std::int64_t step = 0; step < 3; ++step) {
@@ -340,7 +379,8 @@ BOOST_AUTO_TEST_CASE(an_empty_choice_changes_and_calls_nothing) {
         BOOST_ERROR("called");
         return rows;
     };
-    const SiteHook nobody = model::intervene({Site::resid_mid, {0, 1, 2}, [](std::int64_t, std::int64_t) { return false; }, never}, model.config());
+    const SiteHook nobody = model::intervene(
+        {Site::resid_mid, {0, 1, 2}, [](std::int64_t, std::int64_t) { return false; }, never}, model.config());
     BOOST_TEST(same_bits(model.forward(ragged, nobody), plain));
     at::Tensor before;
     model.forward(ragged, [&](const SiteContext& context, at::Tensor& values) {
@@ -358,7 +398,12 @@ BOOST_AUTO_TEST_CASE(adding_nothing_keeps_all_bits) {
             const model::Model model = load(name, {dtype, model::Device::cpu, -1});
             const at::Tensor plain = model.forward(ragged);
             for (const Site site : residual_sites(model.config())) {
-                const SiteHook hook = model::intervene({site, {0, 1}, {}, [](const SiteContext&, const at::Tensor& rows) { return rows + at::zeros_like(rows); }}, model.config());
+                const SiteHook hook = model::intervene(
+                    {site,
+                     {0, 1},
+                     {},
+                     [](const SiteContext&, const at::Tensor& rows) { return rows + at::zeros_like(rows); }},
+                    model.config());
                 BOOST_TEST(same_bits(model.forward(ragged, hook), plain), name);
             }
         }
@@ -368,20 +413,28 @@ BOOST_AUTO_TEST_CASE(adding_nothing_keeps_all_bits) {
 BOOST_AUTO_TEST_CASE(two_in_order) {
     const model::Model model = load("llama_biases");
     const auto hook = [&](const std::function<at::Tensor(const at::Tensor&)>& change) {
-        return model::intervene({Site::resid_post, {1}, [](std::int64_t row, std::int64_t) { return row == 1; },
+        return model::intervene({Site::resid_post,
+                                 {1},
+                                 [](std::int64_t row, std::int64_t) { return row == 1; },
                                  [change](const SiteContext&, const at::Tensor& rows) { return change(rows); }},
                                 model.config());
     };
     const SiteHook plus = hook([](const at::Tensor& rows) { return rows + 1.0; });
     const SiteHook times = hook([](const at::Tensor& rows) { return rows * 2.0; });
     const at::Tensor plus_first = model.forward(ragged, model::combine({plus, times}));
-    BOOST_TEST(same_bits(plus_first, model.forward(ragged, hook([](const at::Tensor& rows) { return (rows + 1.0) * 2.0; }))));
+    BOOST_TEST(
+        same_bits(plus_first, model.forward(ragged, hook([](const at::Tensor& rows) { return (rows + 1.0) * 2.0; }))));
     const at::Tensor times_first = model.forward(ragged, model::combine({times, plus}));
-    BOOST_TEST(same_bits(times_first, model.forward(ragged, hook([](const at::Tensor& rows) { return rows * 2.0 + 1.0; }))));
+    BOOST_TEST(
+        same_bits(times_first, model.forward(ragged, hook([](const at::Tensor& rows) { return rows * 2.0 + 1.0; }))));
     BOOST_TEST(!same_bits(plus_first, times_first));
     // resid_post of a block and resid_pre of the next are the same place.
-    const SiteHook post = model::intervene({Site::resid_post, {0}, {}, [](const SiteContext&, const at::Tensor& rows) { return twice_plus_one(rows); }}, model.config());
-    const SiteHook pre = model::intervene({Site::resid_pre, {1}, {}, [](const SiteContext&, const at::Tensor& rows) { return twice_plus_one(rows); }}, model.config());
+    const SiteHook post = model::intervene(
+        {Site::resid_post, {0}, {}, [](const SiteContext&, const at::Tensor& rows) { return twice_plus_one(rows); }},
+        model.config());
+    const SiteHook pre = model::intervene(
+        {Site::resid_pre, {1}, {}, [](const SiteContext&, const at::Tensor& rows) { return twice_plus_one(rows); }},
+        model.config());
     BOOST_TEST(same_bits(model.forward(ragged, post), model.forward(ragged, pre)));
 }
 
@@ -390,17 +443,26 @@ BOOST_AUTO_TEST_CASE(refusals) {
     const model::Model neox = load("neox_serial");
     const auto same = [](const SiteContext&, const at::Tensor& rows) { return rows; };
     for (const Site site : {Site::embedding, Site::z, Site::attn_out, Site::mlp_out, Site::final_norm}) {
-        BOOST_CHECK_EXCEPTION(model::intervene({site, {0}, {}, same}, gemma.config()), UsageError, [&](const UsageError& error) {
-            return std::string(error.what()).find(model::site_name(site)) != std::string::npos;
-        });
+        BOOST_CHECK_EXCEPTION(model::intervene({site, {0}, {}, same}, gemma.config()), UsageError,
+                              [&](const UsageError& error) {
+                                  return std::string(error.what()).find(model::site_name(site)) != std::string::npos;
+                              });
     }
-    for (const std::vector<int>& layers : {std::vector<int>{3}, std::vector<int>{-1}, std::vector<int>{1, 1}, std::vector<int>{0, 1, 2, 3}})
+    for (const std::vector<int>& layers :
+         {std::vector<int>{3}, std::vector<int>{-1}, std::vector<int>{1, 1}, std::vector<int>{0, 1, 2, 3}})
         BOOST_CHECK_THROW(model::intervene({Site::resid_post, layers, {}, same}, gemma.config()), UsageError);
     BOOST_CHECK_THROW(model::intervene({Site::resid_mid, {0}, {}, same}, neox.config()), UsageError);
     BOOST_CHECK_NO_THROW(model::intervene({Site::resid_mid, {0}, {}, same}, gemma.config()));
+    BOOST_CHECK_THROW(model::intervene({Site::resid_post, {0}, {}, {}}, gemma.config()), InternalError);
     const auto wrong = [&](const std::function<at::Tensor(const at::Tensor&)>& change) {
-        BOOST_CHECK_THROW(gemma.forward(ragged, model::intervene({Site::resid_post, {0}, {}, [&](const SiteContext&, const at::Tensor& rows) { return change(rows); }}, gemma.config())),
-                          InternalError);
+        BOOST_CHECK_THROW(
+            gemma.forward(ragged,
+                          model::intervene({Site::resid_post,
+                                            {0},
+                                            {},
+                                            [&](const SiteContext&, const at::Tensor& rows) { return change(rows); }},
+                                           gemma.config())),
+            InternalError);
     };
     wrong([](const at::Tensor& rows) { return rows.narrow(0, 0, 1); });
     wrong([](const at::Tensor& rows) { return rows.narrow(1, 0, 1); });
@@ -412,18 +474,24 @@ BOOST_AUTO_TEST_CASE(refusals) {
 BOOST_AUTO_TEST_CASE(gradients_flow_through) {
     const model::Model model = load("odd_heads", {model::Dtype::float64, model::Device::cpu, -1});
     at::Tensor steering = at::zeros({48}, at::kDouble).set_requires_grad(true);
-    const SiteHook hook = model::intervene({Site::resid_mid, {1}, [](std::int64_t row, std::int64_t position) { return row == 0 && position == 4; },
-                                            [&](const SiteContext&, const at::Tensor& rows) { return rows + steering; }},
-                                           model.config());
+    const SiteHook hook =
+        model::intervene({Site::resid_mid,
+                          {1},
+                          [](std::int64_t row, std::int64_t position) { return row == 0 && position == 4; },
+                          [&](const SiteContext&, const at::Tensor& rows) { return rows + steering; }},
+                         model.config());
     model.forward(ragged, hook)[0][5][17].backward();
     BOOST_REQUIRE(steering.grad().defined());
     const auto target = [&](double step) {
         at::Tensor moved = at::zeros({48}, at::kDouble);
         moved[5].fill_(step);
         return model
-            .forward(ragged, model::intervene({Site::resid_mid, {1}, [](std::int64_t row, std::int64_t position) { return row == 0 && position == 4; },
-                                               [&](const SiteContext&, const at::Tensor& rows) { return rows + moved; }},
-                                              model.config()))[0][5][17]
+            .forward(ragged, model::intervene(
+                                 {Site::resid_mid,
+                                  {1},
+                                  [](std::int64_t row, std::int64_t position) { return row == 0 && position == 4; },
+                                  [&](const SiteContext&, const at::Tensor& rows) { return rows + moved; }},
+                                 model.config()))[0][5][17]
             .item<double>();
     };
     const double numeric = (target(1e-5) - target(-1e-5)) / 2e-5;

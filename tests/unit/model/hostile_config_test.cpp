@@ -43,7 +43,8 @@ std::string nested(std::size_t depth, const std::string& open, const std::string
 BOOST_AUTO_TEST_SUITE(hostile)
 
 BOOST_AUTO_TEST_CASE(no_json_or_no_object) {
-    for (const std::string text : {"", " ", "{", "[]", "null", "5", "\"llama\"", "{}", "{\"a\":}", "{'a': 1}", "\xff\xfe{", "{\"model_type\": \"\xff\"}"})
+    for (const std::string text : {"", " ", "{", "[]", "null", "5", "\"llama\"", "{}", "{\"a\":}", "{'a': 1}",
+                                   "\xff\xfe{", "{\"model_type\": \"\xff\"}"})
         BOOST_TEST(refuses(text), text);
     BOOST_TEST(refuses(std::string("\0\0\0\0", 4)));
     BOOST_CHECK_THROW(model::load_config(std::string("/nonexistent/config.json")), InputError);
@@ -61,7 +62,8 @@ BOOST_AUTO_TEST_CASE(cut_anywhere) {
 BOOST_AUTO_TEST_CASE(numbers_that_json_does_not_have) {
     for (const json& base : samples::one_of_each()) {
         const std::string rest = base.dump().substr(1);
-        for (const std::string number : {"NaN", "-NaN", "nan", "Infinity", "-Infinity", "1e400", "0x40", "064", "+64", "64."}) {
+        for (const std::string number :
+             {"NaN", "-NaN", "nan", "Infinity", "-Infinity", "1e400", "0x40", "064", "+64", "64."}) {
             // The first of two equal keys would be overruled by the second, so the field goes first and away below.
             json without = base;
             without.erase("hidden_size");
@@ -74,18 +76,50 @@ BOOST_AUTO_TEST_CASE(numbers_that_json_does_not_have) {
 // Every field of every architecture with every kind of value.
 BOOST_AUTO_TEST_CASE(any_value_in_any_field) {
     const std::vector<std::string> values = {
-        "0", "-1", "1", "2", "1e30", "-1e30", "1e-320", "1e308", "2147483647", "2147483648", "9223372036854775807", "9223372036854775808",
-        "-9223372036854775808", "18446744073709551615", "18446744073709551616", "0.5", "true", "false", "null", "\"\"", "\"x\"", "\"1\"", "[]", "{}", "[[]]",
-        "[1,2]", "[1,[2,[3,{\"a\":[{}]}]]]", "[null]", "{\"a\":null}", "{\"rope_type\":{\"rope_type\":{}}}", "{\"rope_type\":[]}",
-        "{\"type\":null}", "{\"rope_theta\":{}}", "{\"rope_type\":\"llama3\"}",
-        "{\"rope_type\":\"llama3\",\"factor\":1e308,\"low_freq_factor\":1e-308,\"high_freq_factor\":1e308}", "[\"sliding_attention\"]"};
+        "0",
+        "-1",
+        "1",
+        "2",
+        "1e30",
+        "-1e30",
+        "1e-320",
+        "1e308",
+        "2147483647",
+        "2147483648",
+        "9223372036854775807",
+        "9223372036854775808",
+        "-9223372036854775808",
+        "18446744073709551615",
+        "18446744073709551616",
+        "0.5",
+        "true",
+        "false",
+        "null",
+        "\"\"",
+        "\"x\"",
+        "\"1\"",
+        "[]",
+        "{}",
+        "[[]]",
+        "[1,2]",
+        "[1,[2,[3,{\"a\":[{}]}]]]",
+        "[null]",
+        "{\"a\":null}",
+        "{\"rope_type\":{\"rope_type\":{}}}",
+        "{\"rope_type\":[]}",
+        "{\"type\":null}",
+        "{\"rope_theta\":{}}",
+        "{\"rope_type\":\"llama3\"}",
+        "{\"rope_type\":\"llama3\",\"factor\":1e308,\"low_freq_factor\":1e-308,\"high_freq_factor\":1e308}",
+        "[\"sliding_attention\"]"};
     std::set<std::string> fields;
     for (const json& base : samples::one_of_each()) {
         for (const auto& [field, value] : base.items())
             fields.insert(field);
     }
-    for (const char* field : {"rope_parameters", "partial_rotary_factor", "layer_types", "quantization_config", "head_dim", "mlp_bias",
-                              "use_bidirectional_attention", "pruned_heads", "no_rope_layers", "original_max_position_embeddings", "stray"})
+    for (const char* field :
+         {"rope_parameters", "partial_rotary_factor", "layer_types", "quantization_config", "head_dim", "mlp_bias",
+          "use_bidirectional_attention", "pruned_heads", "no_rope_layers", "original_max_position_embeddings", "stray"})
         fields.insert(field);
     std::size_t taken = 0;
     std::size_t tried = 0;
@@ -110,7 +144,8 @@ BOOST_AUTO_TEST_CASE(nested_beyond_measure) {
     const std::string arrays = nested(500000, "[", "]");
     const std::string objects = nested(500000, "{\"a\":", "}");
     for (const std::string& deep : {arrays, objects, std::string(1000000, '[')}) {
-        for (const char* field : {"hidden_size", "eos_token_id", "rope_parameters", "layer_types", "quantization_config", "stray"}) {
+        for (const char* field :
+             {"hidden_size", "eos_token_id", "rope_parameters", "layer_types", "quantization_config", "stray"}) {
             for (const json& base : {samples::llama_2_7b(), samples::gemma_2_2b()}) {
                 json without = base;
                 without.erase(field);

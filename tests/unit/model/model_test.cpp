@@ -85,7 +85,8 @@ BOOST_AUTO_TEST_CASE(names_of_folders) {
 }
 
 BOOST_AUTO_TEST_CASE(missing_folder_and_files) {
-    BOOST_CHECK_EXCEPTION(model::load_model(std::string("/nonexistent/model")), UsageError, mentions<UsageError>("/nonexistent/model"));
+    BOOST_CHECK_EXCEPTION(model::load_model(std::string("/nonexistent/model")), UsageError,
+                          mentions<UsageError>("/nonexistent/model"));
     for (const std::string name : {"config.json", "model.safetensors"}) {
         const ModelCopy copy("odd_heads");
         fs::remove(copy.path / name);
@@ -117,7 +118,8 @@ BOOST_AUTO_TEST_CASE(the_tokenizer_is_optional_and_json_comes_first) {
     const auto files = model::find_model_files(copy.folder());
     BOOST_TEST(files.tokenizer == "");
     BOOST_CHECK_NO_THROW(model::load_model(files));
-    BOOST_CHECK_EXCEPTION(model::require_tokenizer(files), InputError, mentions("no tokenizer.json and no tokenizer.model"));
+    BOOST_CHECK_EXCEPTION(model::require_tokenizer(files), InputError,
+                          mentions("no tokenizer.json and no tokenizer.model"));
 }
 
 BOOST_AUTO_TEST_CASE(hashes_of_one_file) {
@@ -158,24 +160,27 @@ BOOST_AUTO_TEST_CASE(eos_of_the_generation_configuration_is_added) {
     const ModelCopy copy("odd_heads");
     const auto eos = [&] { return model::load_config(model::find_model_files(copy.folder())).eos_token_ids; };
     BOOST_TEST((eos() == Ids{1}));
-    for (const auto& [text, expected] : std::vector<std::pair<std::string, Ids>>{{R"({"eos_token_id": 107})", {1, 107}},
-                                                                                {R"({"eos_token_id": [300, 1, 107, 107]})", {1, 107, 300}},
-                                                                                {R"({"eos_token_id": []})", {1}},
-                                                                                {R"({"eos_token_id": null})", {1}},
-                                                                                {R"({"do_sample": true})", {1}},
-                                                                                {"{}", {1}}}) {
+    for (const auto& [text, expected] :
+         std::vector<std::pair<std::string, Ids>>{{R"({"eos_token_id": 107})", {1, 107}},
+                                                  {R"({"eos_token_id": [300, 1, 107, 107]})", {1, 107, 300}},
+                                                  {R"({"eos_token_id": []})", {1}},
+                                                  {R"({"eos_token_id": null})", {1}},
+                                                  {R"({"do_sample": true})", {1}},
+                                                  {"{}", {1}}}) {
         copy.write("generation_config.json", text);
         BOOST_TEST((eos() == expected), text);
         BOOST_TEST((copy.load().config().eos_token_ids == expected), text);
     }
     for (const std::string text :
-         {R"({"eos_token_id": 384})", R"({"eos_token_id": -1})", R"({"eos_token_id": "1"})", R"({"eos_token_id": 1.0})", R"({"eos_token_id": [1, 384]})",
-          R"({"eos_token_id": [[1]]})", R"({"eos_token_id": {}})", R"({"eos_token_id": 18446744073709551615})", R"({"eos_token_id": 9223372036854775808})",
+         {R"({"eos_token_id": 384})", R"({"eos_token_id": -1})", R"({"eos_token_id": "1"})", R"({"eos_token_id": 1.0})",
+          R"({"eos_token_id": [1, 384]})", R"({"eos_token_id": [[1]]})", R"({"eos_token_id": {}})",
+          R"({"eos_token_id": 18446744073709551615})", R"({"eos_token_id": 9223372036854775808})",
           R"({"eos_token_id": NaN})", "{", ""}) {
         copy.write("generation_config.json", text);
         refused(copy.folder(), "generation_config.json");
     }
-    copy.write("generation_config.json", "{\"eos_token_id\": " + std::string(500000, '[') + std::string(500000, ']') + "}");
+    copy.write("generation_config.json",
+               "{\"eos_token_id\": " + std::string(500000, '[') + std::string(500000, ']') + "}");
     refused(copy.folder(), "generation_config.json");
     copy.write("generation_config.json", "{\"eos_token_id\": 384}");
     refused(copy.folder(), "384");
@@ -215,7 +220,8 @@ BOOST_AUTO_TEST_CASE(cache_borders) {
     BOOST_CHECK_THROW(model.decode_step(token, std::vector<std::int64_t>{-1}, cache), InternalError);
     BOOST_CHECK_THROW(model.decode_step(token, std::vector<std::int64_t>{0, 1}, cache), InternalError);
     BOOST_CHECK_THROW(model.decode_step({}, {}, cache), InternalError);
-    BOOST_CHECK_THROW(model.decode_step(std::vector<std::int32_t>{384}, std::vector<std::int64_t>{1}, cache), InputError);
+    BOOST_CHECK_THROW(model.decode_step(std::vector<std::int32_t>{384}, std::vector<std::int64_t>{1}, cache),
+                      InputError);
     model::KvCache small = model.make_cache(2, 1);
     BOOST_CHECK_THROW(model.prefill(rows, small), InternalError);
     model::KvCache three = model.make_cache(3, 8);
@@ -299,12 +305,14 @@ BOOST_AUTO_TEST_SUITE(placement)
 BOOST_AUTO_TEST_CASE(names_of_data_types) {
     using model::Dtype;
     BOOST_TEST((model::dtype_names() == std::vector<std::string>{"float32", "bfloat16", "float16", "float64"}));
-    for (const auto& [dtype, bytes] : {std::pair{Dtype::float32, 4}, {Dtype::bfloat16, 2}, {Dtype::float16, 2}, {Dtype::float64, 8}}) {
+    for (const auto& [dtype, bytes] :
+         {std::pair{Dtype::float32, 4}, {Dtype::bfloat16, 2}, {Dtype::float16, 2}, {Dtype::float64, 8}}) {
         BOOST_TEST((model::dtype_from_name(model::dtype_name(dtype)) == dtype));
         BOOST_TEST(model::dtype_bytes(dtype) == bytes);
     }
     for (const std::string bad : {"", "float", "fp16", "Float32", "float32 ", "int8"})
-        BOOST_CHECK_EXCEPTION(model::dtype_from_name(bad), UsageError, mentions<UsageError>("float32, bfloat16, float16, float64"));
+        BOOST_CHECK_EXCEPTION(model::dtype_from_name(bad), UsageError,
+                              mentions<UsageError>("float32, bfloat16, float16, float64"));
     BOOST_TEST(model::device_name(model::Device::cpu) == "cpu");
     BOOST_TEST(model::device_name(model::Device::cuda) == "cuda");
 }
@@ -320,7 +328,8 @@ BOOST_AUTO_TEST_CASE(choice_of_a_device) {
     BOOST_TEST((model::choose_placement("cpu", Dtype::float32, 0).device == model::Device::cpu));
     BOOST_CHECK_EXCEPTION(model::choose_placement("cuda", Dtype::float32, -1), InputError, mentions("--device cuda"));
     for (const std::string bad : {"", "gpu", "CUDA", "cuda:0"})
-        BOOST_CHECK_EXCEPTION(model::choose_placement(bad, Dtype::float32, -1), UsageError, mentions<UsageError>("auto, cpu, cuda"));
+        BOOST_CHECK_EXCEPTION(model::choose_placement(bad, Dtype::float32, -1), UsageError,
+                              mentions<UsageError>("auto, cpu, cuda"));
     if (at::hasCUDA()) return;
     // A rank that was given a GPU, but a libtorch that has no CUDA part, or none that works here.
     for (const char* device : {"auto", "cuda"}) {

@@ -18,9 +18,9 @@ using model::SitePoint;
 
 namespace {
 
-const model::ModelConfig gemma = samples::parse(samples::gemma_2_2b());     // 26 layers
-const model::ModelConfig neox = samples::parse(samples::pythia_70m());      // 6
-const model::ModelConfig llama = samples::parse(samples::llama_3_1_8b());   // 32
+const model::ModelConfig gemma = samples::parse(samples::gemma_2_2b());    // 26 layers
+const model::ModelConfig neox = samples::parse(samples::pythia_70m());     // 6
+const model::ModelConfig llama = samples::parse(samples::llama_3_1_8b());  // 32
 
 void is(const std::string& name, const model::ModelConfig& config, const SitePoint& expected) {
     BOOST_TEST_CONTEXT(name << " of " << config.model_type) {
@@ -39,7 +39,8 @@ void refused(const std::string& name, const model::ModelConfig& config, const st
     }
 }
 
-void list_refused(const std::string& names, const std::vector<int>& layers, const model::ModelConfig& config, const std::string& part) {
+void list_refused(const std::string& names, const std::vector<int>& layers, const model::ModelConfig& config,
+                  const std::string& part) {
     BOOST_TEST_CONTEXT(names) {
         BOOST_CHECK_EXCEPTION(parse_sites(names, layers, config), UsageError, [&](const UsageError& error) {
             BOOST_TEST(std::string(error.what()).find(part) != std::string::npos, error.what());
@@ -64,7 +65,8 @@ BOOST_AUTO_TEST_CASE(sites_and_their_own_names) {
         names.insert(std::string(model::site_name(site)));
         const bool without_layers = site == Site::embedding || site == Site::final_norm;
         BOOST_TEST(model::site_has_layers(site) == !without_layers);
-        BOOST_TEST(model::site_is_residual(site) == (site == Site::resid_pre || site == Site::resid_mid || site == Site::resid_post));
+        BOOST_TEST(model::site_is_residual(site) ==
+                   (site == Site::resid_pre || site == Site::resid_mid || site == Site::resid_post));
         const std::string name(model::site_name(site));
         is(name, gemma, {site, std::nullopt});
         is(name, llama, {site, std::nullopt});
@@ -77,7 +79,8 @@ BOOST_AUTO_TEST_CASE(sites_and_their_own_names) {
         refused(name + ".26", gemma, {"layer 26", "0 to 25"});
         refused(name + ".2147483647", gemma, {"2147483647"});
     }
-    BOOST_TEST((names == std::set<std::string>{"embedding", "resid_pre", "resid_mid", "resid_post", "attn_out", "mlp_out", "z", "final_norm"}));
+    BOOST_TEST((names == std::set<std::string>{"embedding", "resid_pre", "resid_mid", "resid_post", "attn_out",
+                                               "mlp_out", "z", "final_norm"}));
 }
 
 BOOST_AUTO_TEST_CASE(spelling_of_transformer_lens) {
@@ -93,8 +96,9 @@ BOOST_AUTO_TEST_CASE(spelling_of_transformer_lens) {
     is("blocks.25.hook_resid_mid", gemma, {Site::resid_mid, 25});
     for (const std::string name : {"resid_mid", "resid_mid.0", "blocks.0.hook_resid_mid"})
         refused(name, neox, {"gpt_neox", "no resid_mid"});
-    for (const std::string unknown : {"blocks.3.hook_z", "blocks.3.hook_resid_postx", "blocks.hook_resid_post", "blocks..hook_resid_post",
-                                      "blocks.3.hook_resid", "blocks.3.attn.hook_q", "ln_final.hook_normalized", "hook_embed.0"})
+    for (const std::string unknown :
+         {"blocks.3.hook_z", "blocks.3.hook_resid_postx", "blocks.hook_resid_post", "blocks..hook_resid_post",
+          "blocks.3.hook_resid", "blocks.3.attn.hook_q", "ln_final.hook_normalized", "hook_embed.0"})
         refused(unknown, gemma, {"unknown site '" + unknown + "'"});
 }
 
@@ -129,8 +133,10 @@ BOOST_AUTO_TEST_CASE(modules_of_hugging_face_and_sparsify) {
         is(base + "layers.3.post_attention_layernorm", gemma, {Site::attn_out, 3});
         is(base + "layers.3.post_feedforward_layernorm", gemma, {Site::mlp_out, 3});
         // In Gemma-2 a norm comes between these modules and the stream.
-        refused(base + "layers.3.mlp", gemma, {base + "layers.3.mlp", "mlp_out", "model.layers.3.post_feedforward_layernorm", "mlp_out.3"});
-        refused(base + "layers.3.self_attn", gemma, {"attn_out", "model.layers.3.post_attention_layernorm", "attn_out.3"});
+        refused(base + "layers.3.mlp", gemma,
+                {base + "layers.3.mlp", "mlp_out", "model.layers.3.post_feedforward_layernorm", "mlp_out.3"});
+        refused(base + "layers.3.self_attn", gemma,
+                {"attn_out", "model.layers.3.post_attention_layernorm", "attn_out.3"});
         // In Llama the module of that name comes before the MLP.
         refused(base + "layers.3.post_attention_layernorm", llama, {"unknown site"});
         refused(base + "layers.32", llama, {"layer 32"});
@@ -156,7 +162,8 @@ BOOST_AUTO_TEST_CASE(hidden_states_and_dictionary_learning) {
         const int layers = static_cast<int>(config.num_hidden_layers);
         for (const bool brackets : {true, false}) {
             const auto name = [&](int entry) {
-                return brackets ? "hidden_states[" + std::to_string(entry) + "]" : "hidden_states." + std::to_string(entry);
+                return brackets ? "hidden_states[" + std::to_string(entry) + "]"
+                                : "hidden_states." + std::to_string(entry);
             };
             is(name(0), config, {Site::resid_pre, 0});
             is(name(layers - 1), config, {Site::resid_pre, layers - 1});
@@ -170,11 +177,41 @@ BOOST_AUTO_TEST_CASE(hidden_states_and_dictionary_learning) {
 }
 
 BOOST_AUTO_TEST_CASE(what_is_no_site) {
-    for (const std::string bad :
-         {"", " ", "resid", "resid_post ", " resid_post", "RESID_POST", "resid_post.", "resid_post..3", "resid_post.x", "resid_post.3x", "resid_post.3.",
-          "resid_post.-1", "resid_post.+3", "resid_post. 3", "resid_post.3.5", "resid_post.0x3", "resid_post.2147483648", "resid_post.99999999999999999999",
-          "resid_post.{}", "hidden_states[-1]", "hidden_states[]", "hidden_states[3", "hidden_states[3]]", "hidden_states", "hidden_states[99999999999]", "layers", "layers.",
-          "layers.-1", "model.layers.{}", "model", "model.", "resid_post_layer_", "resid_post_layer_-2", "resid_post,resid_pre", "blocks.-1.hook_resid_post"}) {
+    for (const std::string bad : {"",
+                                  " ",
+                                  "resid",
+                                  "resid_post ",
+                                  " resid_post",
+                                  "RESID_POST",
+                                  "resid_post.",
+                                  "resid_post..3",
+                                  "resid_post.x",
+                                  "resid_post.3x",
+                                  "resid_post.3.",
+                                  "resid_post.-1",
+                                  "resid_post.+3",
+                                  "resid_post. 3",
+                                  "resid_post.3.5",
+                                  "resid_post.0x3",
+                                  "resid_post.2147483648",
+                                  "resid_post.99999999999999999999",
+                                  "resid_post.{}",
+                                  "hidden_states[-1]",
+                                  "hidden_states[]",
+                                  "hidden_states[3",
+                                  "hidden_states[3]]",
+                                  "hidden_states",
+                                  "hidden_states[99999999999]",
+                                  "layers",
+                                  "layers.",
+                                  "layers.-1",
+                                  "model.layers.{}",
+                                  "model",
+                                  "model.",
+                                  "resid_post_layer_",
+                                  "resid_post_layer_-2",
+                                  "resid_post,resid_pre",
+                                  "blocks.-1.hook_resid_post"}) {
         for (const model::ModelConfig& config : {gemma, llama, neox})
             refused(bad, config, {"unknown site '" + bad + "'", "resid_post"});
     }
@@ -194,13 +231,16 @@ BOOST_AUTO_TEST_CASE(lists) {
         }
         return text;
     };
-    const auto parsed = [&](const std::string& names, const std::vector<int>& layers) { return sites(parse_sites(names, layers, neox)); };
+    const auto parsed = [&](const std::string& names, const std::vector<int>& layers) {
+        return sites(parse_sites(names, layers, neox));
+    };
     BOOST_TEST(parsed("resid_post", {}) == "resid_post: 0 1 2 3 4 5;");
     BOOST_TEST(parsed("resid_post", {4, 1}) == "resid_post: 1 4;");
     BOOST_TEST(parsed("resid_post.3", {}) == "resid_post: 3;");
     BOOST_TEST(parsed("resid_post.3", {1}) == "resid_post: 3;");  // the layer in the name rules
     // One request a site, in the order of the names; layers ascending; spellings mixed.
-    BOOST_TEST(parsed("resid_post.3,z,layers.1,blocks.0.hook_resid_post,hidden_states[2]", {2, 5}) == "resid_post: 0 1 3;z: 2 5;resid_pre: 2;");
+    BOOST_TEST(parsed("resid_post.3,z,layers.1,blocks.0.hook_resid_post,hidden_states[2]", {2, 5}) ==
+               "resid_post: 0 1 3;z: 2 5;resid_pre: 2;");
     BOOST_TEST(parsed("final_norm,embedding,mlp_out", {1}) == "final_norm: 0;embedding: 0;mlp_out: 1;");
     BOOST_TEST(sites(parse_sites("resid_mid", {25}, gemma)) == "resid_mid: 25;");
 
@@ -224,8 +264,15 @@ BOOST_AUTO_TEST_CASE(requests) {
     BOOST_CHECK_NO_THROW(model::check_capture_request({Site::resid_post, {2, 0}}, neox));
     BOOST_CHECK_NO_THROW(model::check_capture_request({Site::resid_post, {}}, neox));
     BOOST_CHECK_NO_THROW(model::check_capture_request({Site::embedding, {0}}, neox));
-    for (const CaptureRequest& bad : {CaptureRequest{Site::resid_post, {6}}, {Site::resid_post, {-1}}, {Site::resid_post, {1, 1}}, {Site::embedding, {1}},
-                                      {Site::embedding, {-1}}, {Site::final_norm, {5}}, {Site::embedding, {0, 0}}, {Site::resid_mid, {0}}, {Site::resid_mid, {}}})
+    for (const CaptureRequest& bad : {CaptureRequest{Site::resid_post, {6}},
+                                      {Site::resid_post, {-1}},
+                                      {Site::resid_post, {1, 1}},
+                                      {Site::embedding, {1}},
+                                      {Site::embedding, {-1}},
+                                      {Site::final_norm, {5}},
+                                      {Site::embedding, {0, 0}},
+                                      {Site::resid_mid, {0}},
+                                      {Site::resid_mid, {}}})
         BOOST_CHECK_THROW(model::check_capture_request(bad, neox), UsageError);
     BOOST_CHECK_NO_THROW(model::check_capture_request({Site::resid_mid, counted(26)}, gemma));
 }
@@ -239,7 +286,8 @@ BOOST_AUTO_TEST_CASE(depth) {
     BOOST_TEST((depth({{Site::resid_post, {}}}) == std::pair(0, false)));
     BOOST_TEST((depth({{Site::final_norm, {}}}) == std::pair(0, false)));
     BOOST_TEST((depth({{Site::embedding, {0}}}) == std::pair(0, false)));
-    for (const Site site : {Site::resid_pre, Site::resid_mid, Site::resid_post, Site::attn_out, Site::mlp_out, Site::z}) {
+    for (const Site site :
+         {Site::resid_pre, Site::resid_mid, Site::resid_post, Site::attn_out, Site::mlp_out, Site::z}) {
         BOOST_TEST((depth({{site, {0}}}) == std::pair(1, false)));
         BOOST_TEST((depth({{site, {4, 1}}}) == std::pair(5, false)));
     }

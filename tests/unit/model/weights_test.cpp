@@ -43,7 +43,8 @@ void refused_weights(const std::string& name, const StoredTensors& tensors, cons
 }
 
 StoredTensor of(const at::Tensor& values, const std::string& dtype) {
-    return {dtype, values.sizes().vec(), std::string(static_cast<const char*>(values.const_data_ptr()), values.nbytes())};
+    return {dtype, values.sizes().vec(),
+            std::string(static_cast<const char*>(values.const_data_ptr()), values.nbytes())};
 }
 
 bool same_bits(const at::Tensor& a, const at::Tensor& b) {
@@ -51,7 +52,8 @@ bool same_bits(const at::Tensor& a, const at::Tensor& b) {
            std::memcmp(a.contiguous().const_data_ptr(), b.contiguous().const_data_ptr(), a.nbytes()) == 0;
 }
 
-const std::vector<std::string> one_of_each = {"odd_heads", "neox_serial", "llama_biases", "mistral_window", "qwen2_windowed"};
+const std::vector<std::string> one_of_each = {"odd_heads", "neox_serial", "llama_biases", "mistral_window",
+                                              "qwen2_windowed"};
 
 }  // namespace
 
@@ -190,7 +192,8 @@ BOOST_AUTO_TEST_CASE(values_too_large_for_float16) {
     for (const float large : {70000.0F, -70000.0F}) {
         std::memcpy(tensors[name].bytes.data() + 12, &large, 4);
         copy.set_tensors(tensors);
-        refused(copy, "'" + name + "' holds values that float16 cannot hold", {model::Dtype::float16, model::Device::cpu, -1});
+        refused(copy, "'" + name + "' holds values that float16 cannot hold",
+                {model::Dtype::float16, model::Device::cpu, -1});
         for (const model::Dtype dtype : {model::Dtype::float32, model::Dtype::bfloat16, model::Dtype::float64})
             BOOST_CHECK_NO_THROW(copy.load({dtype, model::Device::cpu, -1}));
     }
@@ -250,7 +253,8 @@ BOOST_AUTO_TEST_CASE(tied_and_untied) {
     tied.set_tensors(tensors);
     refused(tied, "[383, 48]");
 
-    for (const auto& [name, head] : {std::pair<std::string, std::string>{"neox_serial", "embed_out.weight"}, {"llama_biases", "lm_head.weight"}}) {
+    for (const auto& [name, head] :
+         {std::pair<std::string, std::string>{"neox_serial", "embed_out.weight"}, {"llama_biases", "lm_head.weight"}}) {
         const ModelCopy untied(name);
         StoredTensors all = untied.tensors();
         BOOST_TEST(all.contains(head));
@@ -297,11 +301,13 @@ BOOST_AUTO_TEST_CASE(buffers_of_old_files_are_left_aside) {
                          {"gpt_neox.layers.1.attention.bias", bytes},
                          {"gpt_neox.layers.0.attention.masked_bias", number},
                          {"gpt_neox.layers.2.attention.rotary_emb.inv_freq", frequencies}});
-    with("llama2_mha", {{"model.layers.0.self_attn.rotary_emb.inv_freq", frequencies}, {"model.layers.2.self_attn.rotary_emb.inv_freq", frequencies}});
+    with("llama2_mha", {{"model.layers.0.self_attn.rotary_emb.inv_freq", frequencies},
+                        {"model.layers.2.self_attn.rotary_emb.inv_freq", frequencies}});
     // But not of a layer that is not there, and not under another name.
     const ModelCopy copy("llama2_mha");
     const StoredTensors all = copy.tensors();
-    for (const std::string stray : {"model.layers.3.self_attn.rotary_emb.inv_freq", "model.layers.0.self_attn.inv_freq", "model.layers.0.self_attn.q_proj.bias"}) {
+    for (const std::string stray : {"model.layers.3.self_attn.rotary_emb.inv_freq", "model.layers.0.self_attn.inv_freq",
+                                    "model.layers.0.self_attn.q_proj.bias"}) {
         StoredTensors tensors = all;
         tensors[stray] = frequencies;
         copy.set_tensors(tensors);
@@ -315,7 +321,8 @@ BOOST_AUTO_TEST_CASE(parameters_and_bytes_are_counted) {
         std::int64_t numbers = 0;
         for (const auto& [tensor, stored] : copy.tensors())
             numbers += static_cast<std::int64_t>(stored.bytes.size() / (stored.dtype == "F32" ? 4 : 2));
-        for (const model::Dtype dtype : {model::Dtype::float32, model::Dtype::bfloat16, model::Dtype::float16, model::Dtype::float64}) {
+        for (const model::Dtype dtype :
+             {model::Dtype::float32, model::Dtype::bfloat16, model::Dtype::float16, model::Dtype::float64}) {
             const model::Model loaded = copy.load({dtype, model::Device::cpu, -1});
             BOOST_TEST(loaded.parameters() == numbers);
             BOOST_TEST(loaded.weight_bytes() == numbers * model::dtype_bytes(dtype));
