@@ -55,6 +55,8 @@ void capture_rows(const model::Model& model, std::span<const std::vector<std::in
     if (settings.batch_rows < 1)
         throw UsageError("batch_rows is " + std::to_string(settings.batch_rows) + "; at least 1 is needed.");
     if (!any) throw UsageError("no layer was asked for; name at least one.");
+    for (std::size_t sequence = 0; sequence < sequences.size(); ++sequence)
+        model::check_tokens(sequences[sequence], config, "sequence " + std::to_string(sequence));
     const model::Depth depth = model::depth_of(requests);
     const auto wanted = [&](const model::SiteContext& context) {
         return std::any_of(requests.begin(), requests.end(), [&](const model::CaptureRequest& request) {

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <string>
 
 #include <ATen/ATen.h>
 #include <c10/core/InferenceMode.h>
@@ -55,6 +56,8 @@ double summed_loss(std::span<const float> logits, std::span<const std::int32_t> 
     const std::size_t vocab = logits.size() / tokens.size();
     double loss = 0;
     for (std::size_t t = 0; t + 1 < tokens.size(); ++t) {
+        if (tokens[t + 1] < 0 || static_cast<std::size_t>(tokens[t + 1]) >= vocab)
+            throw InternalError("summed_loss: token id " + std::to_string(tokens[t + 1]) + " has no logit");
         const std::span<const float> row = logits.subspan(t * vocab, vocab);
         const double largest = *std::max_element(row.begin(), row.end());
         double sum = 0;

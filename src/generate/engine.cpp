@@ -158,10 +158,13 @@ Rates measure_rates(const model::Model& model, std::span<const std::vector<std::
     Rates rates;
     std::vector<std::int64_t> active;
     for (std::size_t row = 0; row < rows.size(); ++row) {
+        model::check_tokens(rows[row], model.config(), "row " + std::to_string(row), steps);
         longest = std::max(longest, rows[row].size());
         rates.prefill_tokens += static_cast<std::int64_t>(rows[row].size());
         active.push_back(static_cast<std::int64_t>(row));
     }
+    if (rows.empty() || steps < 0)
+        throw UsageError("rates are measured with at least one row and no fewer than 0 steps.");
     rates.decode_tokens = static_cast<std::int64_t>(rows.size()) * steps;
     const std::vector<std::int32_t> next_tokens(rows.size(), 0);
     // The first time pays for what is set up once.

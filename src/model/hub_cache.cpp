@@ -300,12 +300,12 @@ ResolvedModel resolve_model(const std::string& model, const HubEnvironment& envi
         return resolved;
     }
     if (fs::exists(model, ignored)) {
-        throw UsageError("model " + model +
+        throw InputError("model " + model +
                          " is a file. Give the folder that holds config.json, or a name on the Hub.");
     }
     const std::optional<HubName> parsed = hub_name(model);
     if (!parsed) {
-        throw UsageError("model '" + model +
+        throw InputError("model '" + model +
                          "': there is no such folder, and it cannot be a name on the Hugging Face Hub (OWNER/NAME or "
                          "OWNER/NAME@REVISION). Check the path.");
     }

@@ -20,28 +20,13 @@ at::Tensor to_tensor(const std::vector<std::int64_t>& values, at::Device device)
         .to(device);
 }
 
-void check_token(std::int32_t token, std::size_t row, const ModelConfig& config) {
-    if (token < 0 || token >= config.vocab_size) {
-        throw InputError("row " + std::to_string(row) + " holds the token id " + std::to_string(token) +
-                         ", but the model has ids 0 to " + std::to_string(config.vocab_size - 1) +
-                         ". Take the tokenizer that belongs to the model.");
-    }
-}
-
 TokenBatch right_padded(std::span<const std::vector<std::int32_t>> rows, const ModelConfig& config,
                         at::Device device) {
     if (rows.empty()) throw InternalError("a forward pass needs at least one row");
     std::size_t longest = 0;
     for (std::size_t row = 0; row < rows.size(); ++row) {
-        const std::size_t length = rows[row].size();
-        if (length == 0)
-            throw InputError("row " + std::to_string(row) + " has no tokens; every row needs at least one.");
-        if (static_cast<std::int64_t>(length) > config.max_position_embeddings) {
-            throw InputError("row " + std::to_string(row) + " has " + std::to_string(length) +
-                             " tokens, the model takes at most " + std::to_string(config.max_position_embeddings) +
-                             ". Shorten the text.");
-        }
-        longest = std::max(longest, length);
+        check_tokens(rows[row], config, "row " + std::to_string(row));
+        longest = std::max(longest, rows[row].size());
     }
     TokenBatch batch;
     const auto slots = static_cast<std::int64_t>(rows.size());
@@ -50,7 +35,6 @@ TokenBatch right_padded(std::span<const std::vector<std::int32_t>> rows, const M
     auto* tokens = padded.data_ptr<std::int64_t>();
     for (std::size_t row = 0; row < rows.size(); ++row) {
         for (std::size_t i = 0; i < rows[row].size(); ++i) {
-            check_token(rows[row][i], row, config);
             tokens[row * longest + i] = rows[row][i];
         }
         batch.rows.push_back(static_cast<std::int64_t>(row));
@@ -63,6 +47,25 @@ TokenBatch right_padded(std::span<const std::vector<std::int32_t>> rows, const M
 }
 
 }  // namespace
+
+void check_tokens(std::span<const std::int32_t> tokens, const ModelConfig& config, const std::string& which,
+                  std::int64_t room) {
+    if (tokens.empty()) throw InputError(which + " has no tokens; at least one is needed.");
+    const auto length = static_cast<std::int64_t>(tokens.size());
+    if (length > config.max_position_embeddings - room) {
+        throw InputError(which + " has " + std::to_string(length) + " tokens" +
+                         (room > 0 ? " and " + std::to_string(room) + " more to come" : "") +
+                         "; the model takes at most " + std::to_string(config.max_position_embeddings) +
+                         ". Shorten the text.");
+    }
+    for (const std::int32_t token : tokens) {
+        if (token < 0 || token >= config.vocab_size) {
+            throw InputError(which + " holds the token id " + std::to_string(token) + ", but the model has ids 0 to " +
+                             std::to_string(config.vocab_size - 1) +
+                             ". Take the tokenizer that belongs to the model.");
+        }
+    }
+}
 
 struct Model::Impl {
     ModelConfig config;
@@ -189,7 +192,7 @@ at::Tensor Model::decode_step(std::span<const std::int32_t> tokens, std::span<co
         if (position >= cache.slots.size(4) || position >= impl_->config.max_position_embeddings) {
             throw InternalError("decode_step: the cache of row " + std::to_string(row) + " is full");
         }
-        check_token(tokens[slot], row, impl_->config);
+        check_tokens(tokens.subspan(slot, 1), impl_->config, "row " + std::to_string(row));
         new_tokens.push_back(tokens[slot]);
         batch.rows.push_back(active_rows[slot]);
         batch.first_position.push_back(position);

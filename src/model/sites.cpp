@@ -151,7 +151,8 @@ SitePoint parse_site(std::string_view name, const ModelConfig& config) {
 
 std::string transformer_lens_name(const SitePoint& point) {
     for (const Spelling& spelling : transformer_lens) {
-        if (spelling.site == point.site) return with_layer(spelling.pattern, point.layer.value_or(0));
+        if (spelling.site == point.site && (point.layer || !site_has_layers(point.site)))
+            return with_layer(spelling.pattern, point.layer);
     }
     return "";
 }

@@ -70,25 +70,6 @@ Sequences read_token_lists(const std::string& path) {
     return sequences;
 }
 
-/// Errors: InputError naming the sequence that the model cannot take.
-void check_sequences(const Sequences& sequences, const model::ModelConfig& config, std::int64_t generated, const std::string& source) {
-    for (std::size_t i = 0; i < sequences.size(); ++i) {
-        const std::string which = source + ": sequence " + std::to_string(i);
-        if (sequences[i].empty()) throw InputError(which + " has no tokens; remove it");
-        for (const std::int32_t id : sequences[i]) {
-            if (id >= config.vocab_size) {
-                throw InputError(which + " holds the token id " + std::to_string(id) + ", but the model has ids 0 to " + std::to_string(config.vocab_size - 1) +
-                                 "; the ids belong to another model");
-            }
-        }
-        const auto length = static_cast<std::int64_t>(sequences[i].size());
-        if (length + generated > config.max_position_embeddings) {
-            throw InputError(which + " has " + std::to_string(length) + " tokens" + (generated > 0 ? " and " + std::to_string(generated) + " to be generated" : "") +
-                             "; the model takes at most " + std::to_string(config.max_position_embeddings) + ". Shorten it");
-        }
-    }
-}
-
 /// Rows for the measurement of rates when no sequences are given: ids drawn evenly, the same in every run.
 Sequences made_up_sequences(const model::ModelConfig& config, std::int64_t rows) {
     const std::int64_t length = std::min<std::int64_t>(128, std::max<std::int64_t>(1, config.max_position_embeddings / 2));
@@ -242,7 +223,7 @@ Report run_check(Context& context, const CheckOptions& options) {
             }
         }
         if (options.records && static_cast<std::int64_t>(all.size()) > *options.records) all.resize(static_cast<std::size_t>(*options.records));
-        check_sequences(all, config, options.generate, source);
+        for (std::size_t i = 0; i < all.size(); ++i) model::check_tokens(all[i], config, source + ": sequence " + std::to_string(i), options.generate);
         return all;
     });
 

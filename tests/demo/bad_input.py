@@ -89,12 +89,12 @@ os.truncate(weights, os.path.getsize(weights) // 2)
 expect("truncated safetensors", 65, ["model.safetensors"], *phase1(data_with(), *ends, model=cut))
 small_model = os.path.join(folder, "small_model")
 shutil.copytree(MODEL, small_model)
-for name, change in (("config.json", lambda text: text.replace('"model_type": "gemma2"', '"model_type": "gpt_neox"')),):
+for name, change in (("config.json", lambda text: text.replace('"model_type": "gemma2"', '"model_type": "mamba"')),):
     with open(os.path.join(small_model, name)) as file:
         text = file.read()
     with open(os.path.join(small_model, name), "w") as file:
         file.write(change(text))
-expect("another architecture", 65, ["gpt_neox", "config.json"], *phase1(data_with(), *ends, model=small_model))
+expect("another architecture", 65, ["mamba", "config.json", "gemma2"], *phase1(data_with(), *ends, model=small_model))
 
 # SAEs.
 def write_npz(path, arrays):

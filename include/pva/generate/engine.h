@@ -69,7 +69,7 @@ struct Rates {
 };
 
 /// Prefills the rows as one batch and decodes `steps` tokens of each, twice, and reports the second time. Only tokens of
-/// the rows count, not padding. Errors: as generate_batch.
+/// the rows count, not padding. Errors: UsageError for no rows or fewer than 0 steps; InputError as model::check_tokens.
 Rates measure_rates(const model::Model& model, std::span<const std::vector<std::int32_t>> rows, int steps);
 
 }  // namespace pva::generate

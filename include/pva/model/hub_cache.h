@@ -49,7 +49,7 @@ std::string name_of_folder(const std::filesystem::path& folder);
 /// ("main" when none is given). A folder of that name comes first, as in Hugging Face transformers. From the cache only
 /// a snapshot with config, weights and tokenizer is taken. When refs/main is missing and there is one snapshot only,
 /// that one is taken with a note (huggingface_hub would refuse).
-/// Errors: UsageError when `model` is neither a folder nor can be a name on the Hub; InputError when the model is not
+/// Errors: InputError when `model` is neither a folder nor can be a name on the Hub, when the model is not
 /// in the cache (with the folder looked in, the variable that decided it, and the command to fetch it on a machine with
 /// network), when the revision is not there (with those that are), when a link is broken or a file missing.
 ResolvedModel resolve_model(const std::string& model, const HubEnvironment& environment);

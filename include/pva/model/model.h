@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "pva/model/config.h"
@@ -14,6 +15,11 @@ namespace pva::model {
 
 class Architecture;
 struct KvCache;
+
+/// Errors: InputError for no tokens, an id that is not below vocab_size, or more than max_position_embeddings - `room`
+/// tokens; `which` ("sequence 3") begins the message.
+void check_tokens(std::span<const std::int32_t> tokens, const ModelConfig& config, const std::string& which,
+                  std::int64_t room = 0);
 
 /// A loaded model. Immutable; const members may be called from several threads. The arithmetic follows Hugging Face's
 /// eager code. Rows of a batch are right-padded inside: padding never reaches a real token, but the last bits of a row may

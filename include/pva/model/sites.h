@@ -61,7 +61,8 @@ struct SitePoint {
 /// Gemma-2 model.layers.L.mlp, which is before the norm), with the right name.
 SitePoint parse_site(std::string_view name, const ModelConfig& config);
 
-/// The spelling of TransformerLens ("blocks.3.hook_resid_post"); empty for final_norm, for which it has none.
+/// The spelling of TransformerLens ("blocks.3.hook_resid_post"); empty for final_norm, for which it has none, and for a
+/// site that has layers without one.
 std::string transformer_lens_name(const SitePoint& point);
 
 /// Which rows are wanted at one site.

@@ -224,7 +224,7 @@ BOOST_AUTO_TEST_CASE(bad_input) {
     };
     const std::vector<Bad> cases = {
         {"--model nowhere/else --tokens ids.json", 65, "hf download nowhere/else"},
-        {"--model /nowhere/at/all --tokens ids.json", 64, "/nowhere/at/all"},
+        {"--model /nowhere/at/all --tokens ids.json", 65, "/nowhere/at/all"},
         {with_model + "--tokens missing.json", 65, "missing.json"},
         {with_model + "--tokens not_json.json", 65, "not valid JSON"},
         {with_model + "--tokens flat.json", 65, "entry 0"},

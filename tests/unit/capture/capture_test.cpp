@@ -356,6 +356,9 @@ BOOST_AUTO_TEST_CASE(nothing_and_bad_requests) {
     BOOST_CHECK_THROW(capture(one, {}), UsageError);
     for (const int batch_rows : {0, -1})
         BOOST_CHECK_THROW(capture(one, {{Site::resid_post, {0}}}, in_batches_of(batch_rows)), UsageError);
+    BOOST_CHECK_EXCEPTION(capture({{2}, {2, 3}, {}}, {{Site::resid_post, {0}}}), InputError, [](const InputError& error) {
+        return std::string(error.what()).find("sequence 2") != std::string::npos;
+    });
     BOOST_CHECK_THROW(capture({{}}, {{Site::resid_post, {0}}}), InputError);
     BOOST_CHECK_THROW(capture({{2, 384}}, {{Site::resid_post, {0}}}), InputError);
     BOOST_CHECK_THROW(capture({std::vector<std::int32_t>(129, 5)}, {{Site::resid_post, {0}}}), InputError);

@@ -84,6 +84,7 @@ BOOST_AUTO_TEST_CASE(loss_of_known_logits) {
     const std::vector<float> sure_of_another = {1e4F, 0, 0, 0, 7, 7, 7, 7};
     BOOST_TEST(capture::summed_loss(sure_of_another, two) == 1e4);
     BOOST_TEST(capture::summed_loss(std::vector<float>{1, 2, 3}, std::vector<std::int32_t>{1}) == 0.0);
+    BOOST_CHECK_THROW(capture::summed_loss(std::vector<float>{1, 2}, std::vector<std::int32_t>{0, 1}), pva::InternalError);
     BOOST_CHECK_THROW(capture::summed_loss(even, {}), InternalError);
     BOOST_CHECK_THROW(capture::summed_loss(std::vector<float>(7), two), InternalError);
 }

@@ -337,6 +337,10 @@ BOOST_AUTO_TEST_CASE(rates_count_tokens_of_the_rows_only) {
     BOOST_TEST(generate::Rates{}.decode_tokens_per_second() == 0);
     const std::vector<std::vector<std::int32_t>> bad = {{2}, {400}};
     BOOST_CHECK_THROW(generate::measure_rates(loaded.model, bad, 1), InputError);
+    const std::vector<std::vector<std::int32_t>> nearly_full = {std::vector<std::int32_t>(static_cast<std::size_t>(loaded.model.config().max_position_embeddings) - 1, 5)};
+    BOOST_CHECK_THROW(generate::measure_rates(loaded.model, nearly_full, 5), InputError);
+    BOOST_CHECK_THROW(generate::measure_rates(loaded.model, {}, 5), UsageError);
+    BOOST_CHECK_THROW(generate::measure_rates(loaded.model, nearly_full, -6), UsageError);
 }
 
 BOOST_AUTO_TEST_CASE(names_of_reasons) {

@@ -85,8 +85,8 @@ BOOST_AUTO_TEST_CASE(names_of_folders) {
 }
 
 BOOST_AUTO_TEST_CASE(missing_folder_and_files) {
-    BOOST_CHECK_EXCEPTION(model::load_model(std::string("/nonexistent/model")), UsageError,
-                          mentions<UsageError>("/nonexistent/model"));
+    BOOST_CHECK_EXCEPTION(model::load_model(std::string("/nonexistent/model")), InputError,
+                          mentions<InputError>("/nonexistent/model"));
     for (const std::string name : {"config.json", "model.safetensors"}) {
         const ModelCopy copy("odd_heads");
         fs::remove(copy.path / name);

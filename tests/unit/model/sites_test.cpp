@@ -117,6 +117,7 @@ BOOST_AUTO_TEST_CASE(round_trip_with_transformer_lens) {
     BOOST_TEST(model::transformer_lens_name({Site::resid_post, 3}) == "blocks.3.hook_resid_post");
     BOOST_TEST(model::transformer_lens_name({Site::z, 12}) == "blocks.12.attn.hook_z");
     BOOST_TEST(model::transformer_lens_name({Site::embedding, std::nullopt}) == "hook_embed");
+    BOOST_TEST(model::transformer_lens_name({Site::resid_post, std::nullopt}).empty());
 }
 
 BOOST_AUTO_TEST_CASE(modules_of_hugging_face_and_sparsify) {

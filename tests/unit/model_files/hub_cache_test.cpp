@@ -234,10 +234,10 @@ BOOST_AUTO_TEST_CASE(what_cannot_be_a_name_is_a_usage_error) {
           std::string("a/b."), std::string("a b/c"), std::string("a/b.git"), std::string("a/b@"),
           std::string("a/b@../x"), std::string("a/b@/x"), std::string("a/b@x//y"), std::string("a/b@x y"),
           std::string("a/") + std::string(97, 'b')}) {
-        BOOST_TEST(!refusal<pva::UsageError>(model, cache.environment()).empty(), model);
+        BOOST_TEST(!refusal<pva::InputError>(model, cache.environment()).empty(), model);
     }
     std::ofstream(cache.root / "weights.bin") << "x";
-    says(refusal<pva::UsageError>((cache.root / "weights.bin").string(), cache.environment()), {"is a file"});
+    says(refusal<pva::InputError>((cache.root / "weights.bin").string(), cache.environment()), {"is a file"});
 }
 
 BOOST_AUTO_TEST_CASE(incomplete_snapshots_are_named) {
