@@ -15,7 +15,7 @@ packages=(
     openmpi-bin libopenmpi-dev libhdf5-openmpi-dev
     libboost-program-options-dev libboost-test-dev libboost-dev
     librandom123-dev libsentencepiece-dev libpcre2-dev libicu-dev nlohmann-json3-dev libssl-dev libxxhash-dev zlib1g-dev liblinear-dev
-    bubblewrap libseccomp-dev
+    bubblewrap libseccomp-dev libhwy-dev
     python3 python3-pip
 )
 cache=${PVA_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/pva}
