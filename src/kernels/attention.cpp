@@ -96,8 +96,8 @@ void mix(const Query* queries, std::int64_t count, const float* weights, std::in
         const auto end_of = [&](std::int64_t q) { return std::min(queries[q].last + 1, start + chain_length); };
         const auto part = [&](std::int64_t q, std::int64_t rows, std::int64_t begin, std::int64_t end) HWY_ATTR {
             if (begin >= end) return;
-            strip_chain<float>(weights + q * stride + begin - base, stride, rows, strip + begin * strip_width, end - begin,
-                               chain_sum + q * strip_width, strip_width, Sums::resume, nullptr, nullptr);
+            strip_chain<float>({weights + q * stride + begin - base, stride, rows, strip + begin * strip_width, end - begin,
+                                chain_sum + q * strip_width, strip_width, Sums::resume});
         };
         std::int64_t common_begin = start;
         std::int64_t common_end = start + chain_length;
@@ -164,8 +164,10 @@ void attention_block(const AttentionBlock& block) {
     for (std::int64_t key = 0; key < span; key += strip_width) {
         const float* strip = keys + key * channels;
         for (std::int64_t k = 0; k < channels; k += chain_length) {
-            strip_chain<float>(q.data() + k, channels, count, strip + k * strip_width, std::min(chain_length, channels - k),
-                               scores.get() + key, span, k > 0 ? Sums::add : Sums::store, nullptr, strip + strip_size);
+            const std::int64_t length = std::min(chain_length, channels - k);
+            strip_chain<float>({q.data() + k, channels, count, strip + k * strip_width, length, scores.get() + key, span,
+                                k > 0 ? Sums::add : Sums::store, nullptr, strip + strip_size + k * strip_width,
+                                length * strip_width * static_cast<std::int64_t>(sizeof(float))});
         }
     }
     for (std::int64_t i = 0; i < count; ++i)

@@ -37,22 +37,22 @@ void block_of(const LinearBlock& block, const Weight* weights) {
     const float* x = block.x + block.first_row * block.x_stride;
     const auto panel = [&](std::int64_t strip, std::int64_t k)
                            HWY_ATTR { return weights + strip * strip_width * depth + k * strip_width; };
-    // `ahead` may lie beyond the last weights: it is only fetched, never read.
-    const auto one_chain = [&](std::int64_t strip, std::int64_t k, const Weight* ahead) HWY_ATTR {
+    const auto one_chain = [&](std::int64_t strip, std::int64_t k, const Weight* next) HWY_ATTR {
         const std::int64_t count = std::min(chain_length, depth - k);
         const std::int64_t output = strip * strip_width;
         const Weight* w = panel(strip, k);
-        const Sums mode = k > 0 ? Sums::add : Sums::store;
         const float* bias = k + count == depth && block.bias != nullptr ? block.bias + output : nullptr;
         float* y = block.y + block.first_row * block.y_stride + output;
+        const Sums sums = k > 0 ? Sums::add : Sums::store;
+        const std::int64_t bytes = count * strip_width * static_cast<std::int64_t>(sizeof(Weight));
         if constexpr (sizeof(Weight) == 2) {
-            if (rows > 2 * most_rows) {
+            if (rows > 4 * most_rows) {
                 widen(w, count * strip_width, widened);
-                strip_chain<float>(x + k, block.x_stride, rows, widened, count, y, block.y_stride, mode, bias, nullptr);
+                strip_chain<float>({x + k, block.x_stride, rows, widened, count, y, block.y_stride, sums, bias, next, bytes});
                 return;
             }
         }
-        strip_chain(x + k, block.x_stride, rows, w, count, y, block.y_stride, mode, bias, ahead);
+        strip_chain<Weight>({x + k, block.x_stride, rows, w, count, y, block.y_stride, sums, bias, next, bytes});
     };
     if (rows <= most_streaming_rows) {
         for (std::int64_t strip = block.first_strip; strip < block.last_strip; ++strip) {
