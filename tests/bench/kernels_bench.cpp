@@ -12,8 +12,11 @@
 #include <vector>
 
 #include "pva/core/error.h"
+#include "pva/kernels/attention.h"
 #include "pva/kernels/cpu.h"
+#include "pva/kernels/elementwise.h"
 #include "pva/kernels/linear.h"
+#include "pva/kernels/norms.h"
 
 namespace {
 
@@ -113,14 +116,14 @@ PVA_BENCH_TARGET float sum_of(const float* p, std::size_t count) {
     return sum[0][0] + sum[0][1];
 }
 
-// Reading 256 MiB, more than the caches hold, and adding them up.
+// Reading 96 MiB, more than the caches hold, and adding them up.
 double reading_rate(const ThreadPool& pool) {
-    const std::size_t count = std::size_t{64} << 20;
+    const std::size_t count = std::size_t{24} << 20;
     PackedMatrix memory(strip_width, static_cast<std::int64_t>(count) / strip_width, WeightType::float32);
     const float* p = static_cast<const float*>(memory.data());
     std::vector<float> sums(static_cast<std::size_t>(pool.threads()) * 16);
     const std::size_t share = count / static_cast<std::size_t>(pool.threads()) / 64 * 64;
-    const double seconds = best_seconds(0.5, [&] {
+    const double seconds = best_seconds(1.0, [&] {
         pool.run(pool.threads(), [&](std::int64_t task) {
             const std::size_t at = static_cast<std::size_t>(task);
             sums[at * 16] = sum_of(p + at * share, share);
@@ -171,6 +174,53 @@ void products(const ThreadPool& pool, std::int64_t outputs, std::int64_t depth, 
     }
 }
 
+// One sequence: the last token alone (decode), and all tokens (prefill).
+void attentions(const ThreadPool& pool, const AttentionShape& shape, double peak, double rate) {
+    const std::int64_t length = shape.capacity;
+    const std::int64_t width = shape.heads * shape.head_dim;
+    const std::vector<float> q = numbers(static_cast<std::size_t>(length * width));
+    const std::vector<float> kv = numbers(static_cast<std::size_t>(shape.kv_heads * shape.head_dim));
+    std::vector<float> keys(key_cache_size(shape));
+    std::vector<float> values(value_cache_size(shape));
+    std::vector<float> result(q.size());
+    std::vector<AttentionRow> rows;
+    for (std::int64_t p = 0; p < length; ++p) {
+        store_key_value(shape, kv.data(), kv.data(), p, keys.data(), values.data());
+        rows.push_back({q.data() + p * width, keys.data(), values.data(), p, result.data() + p * width});
+    }
+    const double decode = best_seconds(0.2, [&] { attention(pool, shape, {&rows.back(), 1}); });
+    const double prefill = best_seconds(0.4, [&] { attention(pool, shape, rows); });
+    const double bytes = 2.0 * static_cast<double>(length * shape.kv_heads * shape.head_dim) * sizeof(float);
+    const double gflop = 4.0 * static_cast<double>(width) * static_cast<double>(length) * static_cast<double>(length + 1) / 2 * 1e-9;
+    std::printf("%lld heads, %lld key heads, %lld channels, soft cap %g, %lld tokens: last token %.1f us (%.1f GB/s, %.0f%% of rate); "
+                "all tokens %.2f ms (%.1f GFLOP/s, %.0f%% of peak)\n",
+                static_cast<long long>(shape.heads), static_cast<long long>(shape.kv_heads),
+                static_cast<long long>(shape.head_dim), static_cast<double>(shape.soft_cap), static_cast<long long>(length),
+                decode * 1e6, bytes / decode * 1e-9, bytes / decode * 1e-9 / rate * 100, prefill * 1e3, gflop / prefill,
+                gflop / prefill / peak * 100);
+}
+
+void small_operations(const ThreadPool& pool) {
+    const std::int64_t rows = 64;
+    const std::int64_t width = 2304;
+    const std::vector<float> x = numbers(static_cast<std::size_t>(rows * width));
+    std::vector<float> y(x.size());
+    const ConstRows in{x.data(), width};
+    const Rows out{y.data(), width};
+    const auto show = [&](const char* name, const std::function<void()>& body) {
+        std::printf("%s: %.3f ns a number\n", name, best_seconds(0.1, body) * 1e9 / static_cast<double>(rows * width));
+    };
+    std::printf("\n%lld rows of %lld\n", static_cast<long long>(rows), static_cast<long long>(width));
+    show("exp", [&] { apply(pool, Function::exp, rows, width, in, out); });
+    show("tanh", [&] { apply(pool, Function::tanh, rows, width, in, out); });
+    show("gelu_tanh(gate) * up", [&] { apply_gated(pool, Function::gelu_tanh, rows, width, in, in, out); });
+    show("gelu_erf", [&] { apply(pool, Function::gelu_erf, rows, width, in, out); });
+    show("silu", [&] { apply(pool, Function::silu, rows, width, in, out); });
+    show("rms_norm_gemma", [&] { rms_norm_gemma(pool, rows, width, in, x.data(), 1e-6F, out); });
+    show("layer_norm", [&] { layer_norm(pool, rows, width, in, x.data(), x.data(), 1e-5F, out); });
+    show("add", [&] { add(pool, rows, width, in, in, out); });
+}
+
 void run(int threads) {
     require_supported_cpu();
     const ThreadPool pool(threads);
@@ -179,6 +229,12 @@ void run(int threads) {
     std::printf("%s, %d thread(s), load average %s\n", instruction_set().c_str(), threads, load().c_str());
     std::printf("multiply-adds in registers (AVX2): %.1f GFLOP/s; reading from memory: %.1f GB/s\n", peak, rate);
     pool_calls(pool);
+    std::printf("\nattention of one sequence\n");
+    attentions(pool, {8, 4, 256, 128, 0, 0.0625F, 50.0F}, peak, rate);
+    attentions(pool, {8, 4, 256, 1024, 0, 0.0625F, 50.0F}, peak, rate);
+    attentions(pool, {9, 3, 64, 128, 0, 0.125F, 50.0F}, peak, rate);
+    attentions(pool, {9, 3, 64, 1024, 0, 0.125F, 0.0F}, peak, rate);
+    small_operations(pool);
     for (const WeightType type : {WeightType::float32, WeightType::bfloat16}) {
         products(pool, 9216, 2304, type, peak, rate);
         products(pool, 2304, 9216, type, peak, rate);
