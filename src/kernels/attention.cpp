@@ -21,10 +21,13 @@
 HWY_BEFORE_NAMESPACE();
 namespace pva::kernels::HWY_NAMESPACE {
 
+// Each needs those before it.
+// clang-format off
 #include "kernels/vector.inc"
 #include "kernels/tile.inc"
 #include "kernels/math.inc"
 #include "kernels/partial_sums.inc"
+// clang-format on
 
 static_assert(partial_count == strip_width, "a strip of keys is one round of the partial sums");
 
@@ -36,8 +39,8 @@ struct Query {
     float* result;
 };
 
-// Scores of one query to weights exp(score - max), in place, and their sum. scores[0] belongs to key `base`, a multiple of 32;
-// what stands at invisible keys (whatever the cache held there) is replaced by 0.
+// Scores of one query to weights exp(score - max), in place, and their sum. scores[0] belongs to key `base`, a multiple
+// of 32; what stands at invisible keys (whatever the cache held there) is replaced by 0.
 void weigh(const AttentionShape& shape, float* scores, std::int64_t base, Query& query) {
     const FloatTag tag;
     const FloatVector scale = constant(shape.scale);
@@ -70,7 +73,8 @@ void weigh(const AttentionShape& shape, float* scores, std::int64_t base, Query&
         for (int v = 0; v < partial_vectors; ++v) {
             // Beyond `end` the first pass has written nothing; the mask decides there.
             const std::int64_t at = i + v * lanes;
-            const FloatVector weight = hn::IfThenElseZero(visible(at), exp_of(hn::Sub(hn::LoadU(tag, scores + at), most)));
+            const FloatVector weight =
+                hn::IfThenElseZero(visible(at), exp_of(hn::Sub(hn::LoadU(tag, scores + at), most)));
             partial[v] = hn::Add(partial[v], weight);
             hn::StoreU(weight, tag, scores + at);
         }
@@ -79,7 +83,8 @@ void weigh(const AttentionShape& shape, float* scores, std::int64_t base, Query&
 }
 
 // Weighted sums of one strip of 32 channels for `count` queries (at most most_rows). weights: row of query q at
-// weights + q * stride, its first number belonging to key `base`. Chains that begin or end elsewhere than the others' do so alone.
+// weights + q * stride, its first number belonging to key `base`. Chains that begin or end elsewhere than the others'
+// do so alone.
 void mix(const Query* queries, std::int64_t count, const float* weights, std::int64_t stride, std::int64_t base,
          const float* strip, std::int64_t channel, std::int64_t channels) {
     const FloatTag tag;
@@ -96,8 +101,8 @@ void mix(const Query* queries, std::int64_t count, const float* weights, std::in
         const auto end_of = [&](std::int64_t q) { return std::min(queries[q].last + 1, start + chain_length); };
         const auto part = [&](std::int64_t q, std::int64_t rows, std::int64_t begin, std::int64_t end) HWY_ATTR {
             if (begin >= end) return;
-            strip_chain<float>({weights + q * stride + begin - base, stride, rows, strip + begin * strip_width, end - begin,
-                                chain_sum + q * strip_width, strip_width, Sums::resume});
+            strip_chain<float>({weights + q * stride + begin - base, stride, rows, strip + begin * strip_width,
+                                end - begin, chain_sum + q * strip_width, strip_width, Sums::resume});
         };
         std::int64_t common_begin = start;
         std::int64_t common_end = start + chain_length;
@@ -150,7 +155,8 @@ void attention_block(const AttentionBlock& block) {
         first = std::min(first, from);
         last = std::max(last, row.position);
         const std::int64_t offset = block.kv_head * group * channels;
-        std::copy_n(row.query + offset, group * channels, q.data() + queries.size() * static_cast<std::size_t>(channels));
+        std::copy_n(row.query + offset, group * channels,
+                    q.data() + queries.size() * static_cast<std::size_t>(channels));
         for (std::int64_t head = 0; head < group; ++head)
             queries.push_back({from, row.position, 0.0F, row.result + offset + head * channels});
     }
@@ -165,8 +171,8 @@ void attention_block(const AttentionBlock& block) {
         const float* strip = keys + key * channels;
         for (std::int64_t k = 0; k < channels; k += chain_length) {
             const std::int64_t length = std::min(chain_length, channels - k);
-            strip_chain<float>({q.data() + k, channels, count, strip + k * strip_width, length, scores.get() + key, span,
-                                k > 0 ? Sums::add : Sums::store, nullptr, strip + strip_size + k * strip_width,
+            strip_chain<float>({q.data() + k, channels, count, strip + k * strip_width, length, scores.get() + key,
+                                span, k > 0 ? Sums::add : Sums::store, nullptr, strip + strip_size + k * strip_width,
                                 length * strip_width * static_cast<std::int64_t>(sizeof(float))});
         }
     }
@@ -225,14 +231,14 @@ std::size_t value_cache_size(const AttentionShape& shape) {
     return static_cast<std::size_t>(shape.kv_heads * rounded_up(shape.head_dim) * shape.capacity);
 }
 
-void store_key_value(const AttentionShape& shape, const float* key, const float* value, std::int64_t position, float* keys,
-                     float* values) {
+void store_key_value(const AttentionShape& shape, const float* key, const float* value, std::int64_t position,
+                     float* keys, float* values) {
     check_position(shape, position);
     const std::int64_t channels = shape.head_dim;
     const std::int64_t padded = rounded_up(channels);
     for (std::int64_t head = 0; head < shape.kv_heads; ++head) {
-        float* k = keys + head * rounded_up(shape.capacity) * channels + position / strip_width * strip_width * channels +
-                   position % strip_width;
+        float* k = keys + head * rounded_up(shape.capacity) * channels +
+                   position / strip_width * strip_width * channels + position % strip_width;
         for (std::int64_t c = 0; c < channels; ++c)
             k[c * strip_width] = key[head * channels + c];
         float* v = values + head * padded * shape.capacity + position * strip_width;
@@ -258,7 +264,8 @@ void attention(const ThreadPool& pool, const AttentionShape& shape, std::span<co
         first += count;
     }
     pool.run(static_cast<std::int64_t>(blocks.size()) * shape.kv_heads, [&](std::int64_t task) {
-        const AttentionBlock block{&shape, blocks[static_cast<std::size_t>(task / shape.kv_heads)], task % shape.kv_heads};
+        const AttentionBlock block{&shape, blocks[static_cast<std::size_t>(task / shape.kv_heads)],
+                                   task % shape.kv_heads};
         HWY_DYNAMIC_DISPATCH(attention_block)(block);
     });
 }

@@ -15,8 +15,11 @@
 HWY_BEFORE_NAMESPACE();
 namespace pva::kernels::HWY_NAMESPACE {
 
+// Each needs those before it.
+// clang-format off
 #include "kernels/vector.inc"
 #include "kernels/math.inc"
+// clang-format on
 
 template <Function kFunction>
 struct Apply {

@@ -15,11 +15,14 @@
 HWY_BEFORE_NAMESPACE();
 namespace pva::kernels::HWY_NAMESPACE {
 
+// Each needs those before it.
+// clang-format off
 #include "kernels/vector.inc"
 #include "kernels/tile.inc"
+// clang-format on
 
-// Up to these, weights are read strip by strip, in the order in which they lie in memory. With more rows, strips share the part
-// of x that one chain needs.
+// Up to these, weights are read strip by strip, in the order in which they lie in memory. With more rows, strips share
+// the part of x that one chain needs.
 inline constexpr std::int64_t most_streaming_rows = 32;
 
 // Weights of one chain as float32, for rows enough to use them several times.
@@ -48,7 +51,8 @@ void block_of(const LinearBlock& block, const Weight* weights) {
         if constexpr (sizeof(Weight) == 2) {
             if (rows > 4 * most_rows) {
                 widen(w, count * strip_width, widened);
-                strip_chain<float>({x + k, block.x_stride, rows, widened, count, y, block.y_stride, sums, bias, next, bytes});
+                strip_chain<float>(
+                    {x + k, block.x_stride, rows, widened, count, y, block.y_stride, sums, bias, next, bytes});
                 return;
             }
         }
@@ -62,8 +66,9 @@ void block_of(const LinearBlock& block, const Weight* weights) {
     } else {
         for (std::int64_t k = 0; k < depth; k += chain_length) {
             for (std::int64_t strip = block.first_strip; strip < block.last_strip; ++strip)
-                one_chain(strip, k,
-                          strip + 1 < block.last_strip ? panel(strip + 1, k) : panel(block.first_strip, k + chain_length));
+                one_chain(
+                    strip, k,
+                    strip + 1 < block.last_strip ? panel(strip + 1, k) : panel(block.first_strip, k + chain_length));
         }
     }
 }
@@ -136,8 +141,9 @@ void linear(const ThreadPool& pool, const float* x, std::int64_t rows, std::int6
     const std::int64_t products_of_strip = std::max<std::int64_t>(rows / row_blocks, 1) * w.depth * strip_width;
     const std::int64_t smallest = std::max<std::int64_t>(1, 100'000 / products_of_strip);
     const std::int64_t fair = strips * row_blocks / (std::int64_t{4} * pool.threads());
-    const std::int64_t strips_of_task =
-        pool.threads() == 1 && row_blocks == 1 && rows <= 32 ? strips : std::min<std::int64_t>(std::max(smallest, fair), 4);
+    const std::int64_t strips_of_task = pool.threads() == 1 && row_blocks == 1 && rows <= 32
+                                            ? strips
+                                            : std::min<std::int64_t>(std::max(smallest, fair), 4);
     const std::int64_t strip_groups = (strips + strips_of_task - 1) / strips_of_task;
     pool.run(row_blocks * strip_groups, [&](std::int64_t task) {
         const std::int64_t row_block = task % row_blocks;

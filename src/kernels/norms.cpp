@@ -15,9 +15,12 @@
 HWY_BEFORE_NAMESPACE();
 namespace pva::kernels::HWY_NAMESPACE {
 
+// Each needs those before it.
+// clang-format off
 #include "kernels/vector.inc"
 #include "kernels/math.inc"
 #include "kernels/partial_sums.inc"
+// clang-format on
 
 struct Sum {
     HWY_INLINE FloatVector operator()(FloatVector x, FloatVector sum) const { return hn::Add(sum, x); }
@@ -67,9 +70,8 @@ void norm_row(const NormRow& row) {
     }
     if (const std::int64_t left = row.width - i; left > 0) {
         const FloatVector bias = row.bias == nullptr ? hn::Zero(tag) : load_first(row.bias + i, left);
-        store_first(
-            scaled(row, load_first(row.x + i, left), constant(mean), r, load_first(row.weight + i, left), bias),
-            row.y + i, left);
+        store_first(scaled(row, load_first(row.x + i, left), constant(mean), r, load_first(row.weight + i, left), bias),
+                    row.y + i, left);
     }
 }
 

@@ -17,7 +17,8 @@ constexpr std::size_t alignment = 64;
 
 // Blocks of the depth, so that the rows read and the lines written of one block stay in the first-level cache.
 template <typename Weight>
-void pack_strip(const Weight* weights, std::int64_t present, std::int64_t depth, std::int64_t row_stride, Weight* strip) {
+void pack_strip(const Weight* weights, std::int64_t present, std::int64_t depth, std::int64_t row_stride,
+                Weight* strip) {
     constexpr std::int64_t block = 64;
     for (std::int64_t k0 = 0; k0 < depth; k0 += block) {
         const std::int64_t k1 = std::min(k0 + block, depth);
@@ -58,8 +59,8 @@ std::size_t packed_bytes(std::int64_t outputs, std::int64_t depth, WeightType ty
     return static_cast<std::size_t>(padded_outputs(outputs)) * static_cast<std::size_t>(depth) * weight_bytes(type);
 }
 
-void pack(const ThreadPool& pool, const void* weights, std::int64_t outputs, std::int64_t depth, std::int64_t row_stride,
-          WeightType type, void* packed, std::int64_t first_output) {
+void pack(const ThreadPool& pool, const void* weights, std::int64_t outputs, std::int64_t depth,
+          std::int64_t row_stride, WeightType type, void* packed, std::int64_t first_output) {
     if (first_output < 0 || first_output % strip_width != 0) {
         throw InternalError("a matrix is packed from output " + std::to_string(first_output) +
                             " on, which is no multiple of " + std::to_string(strip_width));

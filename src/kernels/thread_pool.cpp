@@ -27,8 +27,8 @@ void pause() {
 #endif
 }
 
-// Looks for a while whether `ready` holds; false if it does not come to hold. Bounded in time, for on a busy machine the
-// thread that is waited for may need this core.
+// Looks for a while whether `ready` holds; false if it does not come to hold. Bounded in time, for on a busy machine
+// the thread that is waited for may need this core.
 template <typename Condition>
 bool spin_until(const Condition& ready) {
     const auto end = std::chrono::steady_clock::now() + spinning_time;
@@ -43,9 +43,9 @@ bool spin_until(const Condition& ready) {
 
 }  // namespace
 
-// A call opens the gate; a thread that comes while it is open enters by counting itself in. The caller takes tasks too, closes
-// the gate when none is left, and waits for those inside. So body, tasks and first_failure are changed only while nobody is
-// inside.
+// A call opens the gate; a thread that comes while it is open enters by counting itself in. The caller takes tasks too,
+// closes the gate when none is left, and waits for those inside. So body, tasks and first_failure are changed only
+// while nobody is inside.
 struct ThreadPool::State {
     const std::function<void(std::int64_t)>* body = nullptr;
     std::int64_t tasks = 0;

@@ -1,5 +1,5 @@
-// Speed of the CPU kernels beside what this machine can do: its fused multiply-adds a second and its reading rate, measured in
-// the same run. Results are printed, nothing is tested.
+// Speed of the CPU kernels beside what this machine can do: its fused multiply-adds a second and its reading rate,
+// measured in the same run. Results are printed, nothing is tested.
 //
 //   kernels_bench [threads] [instruction set]        default: 1 thread, the best instruction set
 #include <algorithm>
@@ -70,8 +70,8 @@ std::vector<std::uint16_t> bfloat16_numbers(std::size_t count) {
 #endif
 using Eight = float __attribute__((vector_size(32)));
 
-// Twelve independent chains in registers: multiply-adds without any memory. (The compiler is told not to fuse elsewhere; the
-// builtin makes it do so here.)
+// Twelve independent chains in registers: multiply-adds without any memory. (The compiler is told not to fuse
+// elsewhere; the builtin makes it do so here.)
 PVA_BENCH_TARGET float multiply_adds(std::int64_t repeats) {
     Eight sum[12] = {};
     for (int chain = 0; chain < 12; ++chain)
@@ -148,7 +148,8 @@ void pool_calls(const ThreadPool& pool) {
     std::printf("thread pool: %.2f us a call with %d tasks that do nothing\n", seconds / calls * 1e6, pool.threads());
 }
 
-void products(const ThreadPool& pool, std::int64_t outputs, std::int64_t depth, WeightType type, double peak, double rate) {
+void products(const ThreadPool& pool, std::int64_t outputs, std::int64_t depth, WeightType type, double peak,
+              double rate) {
     const std::size_t count = static_cast<std::size_t>(outputs * depth);
     PackedMatrix packed;
     if (type == WeightType::bfloat16) {
@@ -165,8 +166,8 @@ void products(const ThreadPool& pool, std::int64_t outputs, std::int64_t depth, 
     std::printf("%6s %10s %10s %8s %10s %8s\n", "rows", "ms", "GFLOP/s", "of peak", "GB/s", "of rate");
     for (const std::int64_t rows : {1, 2, 4, 8, 16, 32, 64, 512}) {
         if (rows > most_rows) continue;
-        const double seconds = best_seconds(
-            0.25, [&] { linear(pool, x.data(), rows, depth, packed.view(), nullptr, y.data(), outputs); });
+        const double seconds =
+            best_seconds(0.25, [&] { linear(pool, x.data(), rows, depth, packed.view(), nullptr, y.data(), outputs); });
         const double gflops = 2.0 * static_cast<double>(rows) * static_cast<double>(count) / seconds * 1e-9;
         const double bytes = static_cast<double>(packed_bytes(outputs, depth, type)) / seconds * 1e-9;
         std::printf("%6lld %10.3f %10.1f %7.0f%% %10.1f %7.0f%%\n", static_cast<long long>(rows), seconds * 1e3, gflops,
@@ -191,13 +192,16 @@ void attentions(const ThreadPool& pool, const AttentionShape& shape, double peak
     const double decode = best_seconds(0.2, [&] { attention(pool, shape, {&rows.back(), 1}); });
     const double prefill = best_seconds(0.4, [&] { attention(pool, shape, rows); });
     const double bytes = 2.0 * static_cast<double>(length * shape.kv_heads * shape.head_dim) * sizeof(float);
-    const double gflop = 4.0 * static_cast<double>(width) * static_cast<double>(length) * static_cast<double>(length + 1) / 2 * 1e-9;
-    std::printf("%lld heads, %lld key heads, %lld channels, soft cap %g, %lld tokens: last token %.1f us (%.1f GB/s, %.0f%% of rate); "
-                "all tokens %.2f ms (%.1f GFLOP/s, %.0f%% of peak)\n",
-                static_cast<long long>(shape.heads), static_cast<long long>(shape.kv_heads),
-                static_cast<long long>(shape.head_dim), static_cast<double>(shape.soft_cap), static_cast<long long>(length),
-                decode * 1e6, bytes / decode * 1e-9, bytes / decode * 1e-9 / rate * 100, prefill * 1e3, gflop / prefill,
-                gflop / prefill / peak * 100);
+    const double gflop =
+        4.0 * static_cast<double>(width) * static_cast<double>(length) * static_cast<double>(length + 1) / 2 * 1e-9;
+    std::printf(
+        "%lld heads, %lld key heads, %lld channels, soft cap %g, %lld tokens: last token %.1f us (%.1f GB/s, %.0f%% of "
+        "rate); "
+        "all tokens %.2f ms (%.1f GFLOP/s, %.0f%% of peak)\n",
+        static_cast<long long>(shape.heads), static_cast<long long>(shape.kv_heads),
+        static_cast<long long>(shape.head_dim), static_cast<double>(shape.soft_cap), static_cast<long long>(length),
+        decode * 1e6, bytes / decode * 1e-9, bytes / decode * 1e-9 / rate * 100, prefill * 1e3, gflop / prefill,
+        gflop / prefill / peak * 100);
 }
 
 void small_operations(const ThreadPool& pool) {

@@ -7,9 +7,9 @@
 
 namespace pva::kernels {
 
-/// A fixed number of threads, the calling one among them. A call costs a few microseconds: waiting threads look for work for
-/// a short while before they sleep, and a call never waits for a thread that has not taken a task of it, so that more threads
-/// than cores slow things down without stopping them.
+/// A fixed number of threads, the calling one among them. A call costs a few microseconds: waiting threads look for
+/// work for a short while before they sleep, and a call never waits for a thread that has not taken a task of it, so
+/// that more threads than cores slow things down without stopping them.
 class ThreadPool {
   public:
     /// Starts `threads` - 1 threads. Throws UsageError unless 1 <= threads <= 4096.
@@ -22,10 +22,10 @@ class ThreadPool {
     /// Threads that work on a call, the caller included.
     int threads() const;
 
-    /// Calls body(task) once for every task in 0..tasks-1, handed out in ascending order, and returns when all have returned.
-    /// A task that throws ends the handing out; of several that threw, the exception of the lowest task is thrown here.
-    /// Which thread runs which task is left open, so tasks must not depend on it. Throws InternalError when called while
-    /// this pool is running: from one of its own tasks or from another thread.
+    /// Calls body(task) once for every task in 0..tasks-1, handed out in ascending order, and returns when all have
+    /// returned. A task that throws ends the handing out; of several that threw, the exception of the lowest task is
+    /// thrown here. Which thread runs which task is left open, so tasks must not depend on it. Throws InternalError
+    /// when called while this pool is running: from one of its own tasks or from another thread.
     void run(std::int64_t tasks, const std::function<void(std::int64_t task)>& body) const;
 
   private:

@@ -17,8 +17,8 @@ using kernels_test::numbers;
 
 namespace {
 
-// One sequence with queries, keys and values of all its positions, and its caches. Memory of the caches that nothing was
-// written to is full of NaN.
+// One sequence with queries, keys and values of all its positions, and its caches. Memory of the caches that nothing
+// was written to is full of NaN.
 struct Sequence {
     AttentionShape shape;
     std::int64_t length;
@@ -45,8 +45,8 @@ Sequence sequence_of(const AttentionShape& shape, std::int64_t length, std::uint
 }
 
 AttentionRow row_at(const Sequence& s, std::int64_t position, float* result) {
-    return {s.queries.data() + position * s.shape.heads * s.shape.head_dim, s.key_cache.data(), s.value_cache.data(), position,
-            result};
+    return {s.queries.data() + position * s.shape.heads * s.shape.head_dim, s.key_cache.data(), s.value_cache.data(),
+            position, result};
 }
 
 std::vector<float> attended(const ThreadPool& pool, const Sequence& s, const std::vector<std::int64_t>& positions) {
@@ -104,7 +104,8 @@ double error_at(const Sequence& s, std::int64_t position, const float* result) {
             double wanted = 0;
             for (std::int64_t j = first; j <= position; ++j)
                 wanted += weights[static_cast<std::size_t>(j - first)] *
-                          static_cast<double>(s.values[static_cast<std::size_t>((j * shape.kv_heads + kv_head) * shape.head_dim + c)]);
+                          static_cast<double>(
+                              s.values[static_cast<std::size_t>((j * shape.kv_heads + kv_head) * shape.head_dim + c)]);
             worst = std::max(worst, std::abs(result[head * shape.head_dim + c] - wanted / sum));
         }
     }
@@ -133,7 +134,8 @@ std::vector<float> documented(const Sequence& s, std::int64_t position, std::int
     std::vector<float> e;
     for (std::int64_t j = first; j <= position; ++j) {
         const float* k = s.keys.data() + (j * shape.kv_heads + kv_head) * shape.head_dim;
-        e.push_back(chains(0, shape.head_dim, [&](std::int64_t i) { return q[i]; }, [&](std::int64_t i) { return k[i]; }) *
+        e.push_back(chains(
+                        0, shape.head_dim, [&](std::int64_t i) { return q[i]; }, [&](std::int64_t i) { return k[i]; }) *
                     shape.scale);
     }
     const std::int64_t count = static_cast<std::int64_t>(e.size());
@@ -150,7 +152,9 @@ std::vector<float> documented(const Sequence& s, std::int64_t position, std::int
     for (std::int64_t c = 0; c < shape.head_dim; ++c) {
         const float mixed = chains(
             first, position + 1, [&](std::int64_t j) { return e[static_cast<std::size_t>(j - first)]; },
-            [&](std::int64_t j) { return s.values[static_cast<std::size_t>((j * shape.kv_heads + kv_head) * shape.head_dim + c)]; });
+            [&](std::int64_t j) {
+                return s.values[static_cast<std::size_t>((j * shape.kv_heads + kv_head) * shape.head_dim + c)];
+            });
         result.push_back(mixed / sum);
     }
     return result;
@@ -158,13 +162,13 @@ std::vector<float> documented(const Sequence& s, std::int64_t position, std::int
 
 // heads, kv_heads, head_dim, capacity, window, scale, soft cap.
 const AttentionShape shapes[] = {
-    {1, 1, 64, 40, 0, 0.125F, 0.0F},        // one head
-    {8, 4, 256, 320, 0, 0.0625F, 50.0F},    // grouped heads, soft cap
-    {4, 4, 80, 300, 7, 0.11F, 0.0F},        // every head its own keys, a window, channels beyond a strip
-    {6, 1, 20, 301, 270, 0.2F, 5.0F},       // one key head; a window longer than a chain
-    {9, 3, 64, 600, 0, 0.125F, 0.0F},       // groups of three
-    {2, 1, 300, 50, 0, 0.06F, 0.0F},        // channels beyond a chain
-    {14, 2, 8, 70, 1, 1.0F, 0.0F},          // every token sees itself only
+    {1, 1, 64, 40, 0, 0.125F, 0.0F},      // one head
+    {8, 4, 256, 320, 0, 0.0625F, 50.0F},  // grouped heads, soft cap
+    {4, 4, 80, 300, 7, 0.11F, 0.0F},      // every head its own keys, a window, channels beyond a strip
+    {6, 1, 20, 301, 270, 0.2F, 5.0F},     // one key head; a window longer than a chain
+    {9, 3, 64, 600, 0, 0.125F, 0.0F},     // groups of three
+    {2, 1, 300, 50, 0, 0.06F, 0.0F},      // channels beyond a chain
+    {14, 2, 8, 70, 1, 1.0F, 0.0F},        // every token sees itself only
 };
 
 std::string what(const AttentionShape& shape) {
@@ -226,8 +230,8 @@ BOOST_AUTO_TEST_CASE(a_row_has_the_same_bits_alone_in_a_prefill_and_in_any_order
 
 BOOST_AUTO_TEST_CASE(rows_of_other_sequences_and_later_positions_change_nothing) {
     const AttentionShape shape{8, 4, 64, 200, 0, 0.125F, 50.0F};
-    const std::vector<Sequence> sequences = {sequence_of(shape, 1, 44), sequence_of(shape, 200, 45), sequence_of(shape, 37, 46),
-                                             sequence_of(shape, 64, 47)};
+    const std::vector<Sequence> sequences = {sequence_of(shape, 1, 44), sequence_of(shape, 200, 45),
+                                             sequence_of(shape, 37, 46), sequence_of(shape, 64, 47)};
     const std::size_t width = 8 * 64;
     std::vector<float> result(sequences.size() * width);
     std::vector<AttentionRow> rows;
@@ -267,9 +271,11 @@ BOOST_AUTO_TEST_CASE(all_instruction_sets_give_the_same_bits) {
         std::vector<std::int64_t> positions;
         for (std::int64_t p = 0; p < s.length; p += p < 20 || p > 250 ? 1 : 17)
             positions.push_back(p);
-        const auto results = kernels_test::with_all_instruction_sets([&] { return attended(ThreadPool(1), s, positions); });
+        const auto results =
+            kernels_test::with_all_instruction_sets([&] { return attended(ThreadPool(1), s, positions); });
         for (const auto& [name, y] : results)
-            BOOST_TEST(different_bits(results[0].second, y) == 0U, what(shape) << ", " << results[0].first << " against " << name);
+            BOOST_TEST(different_bits(results[0].second, y) == 0U,
+                       what(shape) << ", " << results[0].first << " against " << name);
     }
 }
 
@@ -284,8 +290,9 @@ BOOST_AUTO_TEST_CASE(bad_positions_and_heads_are_refused) {
     const AttentionShape shape{2, 1, 8, 10, 0, 1.0F, 0.0F};
     Sequence s = sequence_of(shape, 10, 51);
     for (const std::int64_t position : {-1, 10}) {
-        BOOST_CHECK_THROW(store_key_value(shape, s.keys.data(), s.values.data(), position, s.key_cache.data(), s.value_cache.data()),
-                          pva::InternalError);
+        BOOST_CHECK_THROW(
+            store_key_value(shape, s.keys.data(), s.values.data(), position, s.key_cache.data(), s.value_cache.data()),
+            pva::InternalError);
         AttentionRow row = row_at(s, 0, nullptr);
         row.position = position;
         BOOST_CHECK_THROW(attention(ThreadPool(1), shape, {&row, 1}), pva::InternalError);

@@ -62,8 +62,9 @@ std::vector<float> sweep(std::uint32_t step) {
 }
 
 const std::vector<float> special = {
-    0.0F, -0.0F, INFINITY, -INFINITY, 1e-45F, -1e-45F, 1.1754944e-38F, 88.72283F, 88.72284F, 89.0F, -87.33655F, -103.9F,
-    -103.97F, -104.0F, -150.0F, 0.625F, 0.62499994F, -0.625F, 0.925F, 0.92499995F, 3.92F, 4.0F, 9.1F, 3.4028235e38F, -3.4028235e38F};
+    0.0F,   -0.0F,       INFINITY, -INFINITY, 1e-45F,  -1e-45F,       1.1754944e-38F, 88.72283F,   88.72284F,
+    89.0F,  -87.33655F,  -103.9F,  -103.97F,  -104.0F, -150.0F,       0.625F,         0.62499994F, -0.625F,
+    0.925F, 0.92499995F, 3.92F,    4.0F,      9.1F,    3.4028235e38F, -3.4028235e38F};
 
 }  // namespace
 
@@ -78,7 +79,8 @@ BOOST_AUTO_TEST_CASE(exp_tanh_and_erf_within_two_ulp_over_the_whole_range) {
         x.push_back(value);
     for (float value = -4.5F; value < 4.5F; value += 2.1e-5F)
         x.push_back(value);
-    for (const auto& [function, name] : {std::pair{Function::exp, "exp"}, {Function::tanh, "tanh"}, {Function::erf, "erf"}}) {
+    for (const auto& [function, name] :
+         {std::pair{Function::exp, "exp"}, {Function::tanh, "tanh"}, {Function::erf, "erf"}}) {
         const std::vector<float> y = applied(pool, function, x);
         double worst = 0;
         float where = 0;
@@ -110,7 +112,8 @@ BOOST_AUTO_TEST_CASE(limits_and_special_values) {
         BOOST_TEST(t[2] == 1.0F);
         BOOST_TEST(t[3] == -1.0F);
         BOOST_TEST(std::isnan(t[4]));
-        BOOST_TEST(t[5] == (function == Function::tanh ? x[5] : static_cast<float>(std::erf(static_cast<double>(x[5])))));
+        BOOST_TEST(t[5] ==
+                   (function == Function::tanh ? x[5] : static_cast<float>(std::erf(static_cast<double>(x[5])))));
         BOOST_TEST(t[6] == -t[5]);
     }
     const std::vector<float> below = applied(pool, Function::exp, {-103.0F, -100.0F, -88.0F});
@@ -142,7 +145,8 @@ BOOST_AUTO_TEST_CASE(place_threads_and_instruction_sets_change_nothing) {
     x.push_back(-NAN);
     for (const Function function : functions) {
         const std::vector<float> whole = applied(ThreadPool(1), function, x);
-        for (const auto& [name, y] : kernels_test::with_all_instruction_sets([&] { return applied(ThreadPool(1), function, x); }))
+        for (const auto& [name, y] :
+             kernels_test::with_all_instruction_sets([&] { return applied(ThreadPool(1), function, x); }))
             BOOST_TEST(different_bits(whole, y) == 0U, static_cast<int>(function) << " " << name);
         BOOST_TEST(different_bits(whole, applied(ThreadPool(3), function, x)) == 0U);
         std::vector<float> alone;
@@ -227,7 +231,8 @@ BOOST_AUTO_TEST_CASE(rotary_turns_halves) {
             return y;
         };
         for (const auto& [name, y] : kernels_test::with_all_instruction_sets(turn))
-            BOOST_TEST(different_bits(wanted, y) == 0U, name << ", " << head_dim << " channels, " << turned << " turned");
+            BOOST_TEST(different_bits(wanted, y) == 0U,
+                       name << ", " << head_dim << " channels, " << turned << " turned");
     }
 }
 

@@ -46,7 +46,8 @@ std::vector<float> product(const ThreadPool& pool, const Layer& layer, const std
     return y;
 }
 
-std::vector<float> rows_of(const std::vector<float>& values, std::int64_t width, std::int64_t first, std::int64_t count) {
+std::vector<float> rows_of(const std::vector<float>& values, std::int64_t width, std::int64_t first,
+                           std::int64_t count) {
     return {values.begin() + first * width, values.begin() + (first + count) * width};
 }
 
@@ -78,8 +79,15 @@ BOOST_AUTO_TEST_CASE(every_output_is_the_documented_chain_bit_for_bit) {
     const ThreadPool pool(2);
     std::size_t compared = 0;
     for (const WeightType type : types) {
-        for (const auto& [outputs, depth] : {std::pair{1, 1}, {5, 255}, {31, 256}, {32, 257}, {33, 1000}, {100, 7}, {130, 513},
-                                            {200, 64}, {64, 2304}}) {
+        for (const auto& [outputs, depth] : {std::pair{1, 1},
+                                             {5, 255},
+                                             {31, 256},
+                                             {32, 257},
+                                             {33, 1000},
+                                             {100, 7},
+                                             {130, 513},
+                                             {200, 64},
+                                             {64, 2304}}) {
             const Layer layer = layer_of(outputs, depth, type);
             for (const std::int64_t rows : {1, 2, 3, 4, 5, 6, 7, 8, 11, 12, 13, 19, 40}) {
                 const std::vector<float> x = numbers(static_cast<std::size_t>(rows * depth), 5);
@@ -113,8 +121,9 @@ BOOST_AUTO_TEST_CASE(close_to_float64) {
                         double sum = layer.bias[static_cast<std::size_t>(n)];
                         double size = std::abs(sum);
                         for (std::int64_t k = 0; k < depth; ++k) {
-                            const double term = static_cast<double>(x[static_cast<std::size_t>(r * depth + k)]) *
-                                                static_cast<double>(layer.weights[static_cast<std::size_t>(n * depth + k)]);
+                            const double term =
+                                static_cast<double>(x[static_cast<std::size_t>(r * depth + k)]) *
+                                static_cast<double>(layer.weights[static_cast<std::size_t>(n * depth + k)]);
                             sum += term;
                             size += std::abs(term);
                         }
@@ -210,7 +219,8 @@ BOOST_AUTO_TEST_CASE(all_instruction_sets_give_the_same_bits) {
             const Layer layer = layer_of(outputs, depth, type);
             for (const std::int64_t rows : {1, 2, 4, 6, 8, 12, 13, 30}) {
                 const std::vector<float> x = numbers(static_cast<std::size_t>(rows * depth), 11);
-                const auto results = kernels_test::with_all_instruction_sets([&] { return product(pool, layer, x, rows); });
+                const auto results =
+                    kernels_test::with_all_instruction_sets([&] { return product(pool, layer, x, rows); });
                 for (const auto& [name, y] : results)
                     BOOST_TEST(different_bits(results[0].second, y) == 0U,
                                what(layer) << ", " << rows << " rows, " << results[0].first << " against " << name);

@@ -56,7 +56,8 @@ std::vector<Real> model(Kind kind, std::int64_t width, const float* x, Add add, 
         } else if (kind == Kind::llama) {
             y.push_back(w * (x[i] * r));
         } else {
-            y.push_back(((x[i] - mean) * r) * w + (kind == Kind::layer ? Real{bias[static_cast<std::size_t>(i)]} : Real{0}));
+            y.push_back(((x[i] - mean) * r) * w +
+                        (kind == Kind::layer ? Real{bias[static_cast<std::size_t>(i)]} : Real{0}));
         }
     }
     return y;
@@ -111,13 +112,20 @@ BOOST_AUTO_TEST_CASE(the_documented_order_bit_for_bit_and_close_to_float64) {
             for (float& value : x)
                 value = value * 3.0F + 2.0F;
             const std::vector<float> y = normed(pool, kind, 1, width, x);
-            BOOST_TEST(different_bits(y, documented(kind, width, x.data())) == 0U,
-                       "norm " << static_cast<int>(kind) << ", width " << width);
+            // Many rows: another order of a sum shows in the bits of some of them only.
+            for (std::uint32_t seed = 100; seed < 140; ++seed) {
+                std::vector<float> row = numbers(static_cast<std::size_t>(width), seed);
+                for (float& value : row)
+                    value = value * value * value * 10.0F;
+                BOOST_TEST(different_bits(normed(pool, kind, 1, width, row), documented(kind, width, row.data())) == 0U,
+                           "norm " << static_cast<int>(kind) << ", width " << width << ", row " << seed);
+            }
             const std::vector<double> wanted = exact(kind, width, x.data());
             double worst = 0;
             for (std::size_t i = 0; i < y.size(); ++i)
                 worst = std::max(worst, std::abs(y[i] - wanted[i]));
-            BOOST_TEST(worst < (width < 3 ? 1e-4 : 4e-6), "norm " << static_cast<int>(kind) << ", width " << width << ": " << worst);
+            BOOST_TEST(worst < (width < 3 ? 1e-4 : 4e-6),
+                       "norm " << static_cast<int>(kind) << ", width " << width << ": " << worst);
         }
     }
 }

@@ -65,9 +65,10 @@ BOOST_AUTO_TEST_CASE(other_offsets_and_alignments_are_refused) {
     const std::vector<float> weights(64);
     PackedMatrix packed(64, 8, WeightType::float32);
     for (const std::int64_t offset : {-32, 1, 16, 33})
-        BOOST_CHECK_THROW(pack(pool, weights.data(), 1, 8, 8, WeightType::float32, packed.data(), offset), pva::InternalError);
-    BOOST_CHECK_THROW(
-        pack(pool, weights.data(), 1, 8, 8, WeightType::float32, static_cast<char*>(packed.data()) + 4), pva::InternalError);
+        BOOST_CHECK_THROW(pack(pool, weights.data(), 1, 8, 8, WeightType::float32, packed.data(), offset),
+                          pva::InternalError);
+    BOOST_CHECK_THROW(pack(pool, weights.data(), 1, 8, 8, WeightType::float32, static_cast<char*>(packed.data()) + 4),
+                      pva::InternalError);
 }
 
 BOOST_AUTO_TEST_SUITE_END()
