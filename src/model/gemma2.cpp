@@ -29,6 +29,7 @@ class Gemma2 : public Architecture {
     at::Tensor block(int layer, const at::Tensor& stream, ForwardPass& pass) const override;
     at::Tensor final_norm(const at::Tensor& stream) const override;
     at::Tensor unembed(const at::Tensor& normed) const override;
+    DecoderDescription take_apart() override;
 
   private:
     ModelConfig config_;
@@ -96,6 +97,32 @@ at::Tensor Gemma2::final_norm(const at::Tensor& stream) const {
 
 at::Tensor Gemma2::unembed(const at::Tensor& normed) const {
     return soft_cap(at::linear(normed, unembedding_), config_.final_logit_softcapping);
+}
+
+DecoderDescription Gemma2::take_apart() {
+    const auto norm = [](at::Tensor& weight) { return Norm{NormKind::gemma_rms, std::move(weight), {}}; };
+    DecoderDescription all;
+    all.embedding = std::move(embed_tokens_);
+    all.embedding_scale = std::sqrt(static_cast<double>(config_.hidden_size));
+    all.activation = ActivationKind::gelu_tanh;
+    all.final_norm = norm(norm_);
+    all.unembedding = std::move(unembedding_);
+    for (Layer& layer : layers_) {
+        DecoderLayer decoder;
+        decoder.attention_norm = norm(layer.input_layernorm);
+        decoder.q = {std::move(layer.q_proj), {}};
+        decoder.k = {std::move(layer.k_proj), {}};
+        decoder.v = {std::move(layer.v_proj), {}};
+        decoder.o = {std::move(layer.o_proj), {}};
+        decoder.after_attention = norm(layer.post_attention_layernorm);
+        decoder.mlp_norm = norm(layer.pre_feedforward_layernorm);
+        decoder.gate = {std::move(layer.gate_proj), {}};
+        decoder.up = {std::move(layer.up_proj), {}};
+        decoder.down = {std::move(layer.down_proj), {}};
+        decoder.after_mlp = norm(layer.post_feedforward_layernorm);
+        all.layers.push_back(std::move(decoder));
+    }
+    return all;
 }
 
 // hidden_activation rules where it is given. Without it Gemma computes the tanh form, also where an old file says

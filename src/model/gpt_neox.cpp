@@ -45,6 +45,7 @@ class GptNeox : public Architecture {
         return layer_norm(stream, final_weight_, final_bias_, config_.common.norm_eps);
     }
     at::Tensor unembed(const at::Tensor& normed) const override { return at::linear(normed, unembedding_); }
+    DecoderDescription take_apart() override;
 
   private:
     at::Tensor attention(int layer, const at::Tensor& stream, ForwardPass& pass) const;
@@ -127,6 +128,48 @@ at::Tensor GptNeox::block(int layer, const at::Tensor& stream, ForwardPass& pass
     if (config_.parallel_residual) return mlp(layer, stream, pass) + attn_out + stream;
     const at::Tensor middle = attn_out + stream;
     return mlp(layer, middle, pass) + middle;
+}
+
+DecoderDescription GptNeox::take_apart() {
+    const std::int64_t heads = config_.common.num_attention_heads;
+    DecoderDescription all;
+    all.embedding = std::move(embed_in_);
+    all.parallel_residual = config_.parallel_residual;
+    switch (config_.activation) {
+        case Activation::gelu:
+            all.activation = ActivationKind::gelu;
+            break;
+        case Activation::gelu_tanh:
+            all.activation = ActivationKind::gelu_tanh;
+            break;
+        case Activation::relu:
+            all.activation = ActivationKind::relu;
+            break;
+    }
+    all.final_norm = {NormKind::layer, std::move(final_weight_), std::move(final_bias_)};
+    all.unembedding = std::move(unembedding_);
+    for (Layer& layer : layers_) {
+        DecoderLayer decoder;
+        decoder.attention_norm = {NormKind::layer, std::move(layer.input_layernorm_weight), std::move(layer.input_layernorm_bias)};
+        // Rows stand head by head, and within a head query, key, value.
+        const at::Tensor weights = layer.query_key_value_weight.view({heads, 3, config_.common.head_dim, -1});
+        const auto part = [&](std::int64_t which) {
+            Affine affine{weights.select(1, which).reshape({-1, config_.common.hidden_size}), {}};
+            if (layer.query_key_value_bias.defined())
+                affine.bias = layer.query_key_value_bias.view({heads, 3, -1}).select(1, which).reshape({-1});
+            return affine;
+        };
+        decoder.q = part(0);
+        decoder.k = part(1);
+        decoder.v = part(2);
+        layer.query_key_value_weight.reset();
+        decoder.o = {std::move(layer.dense_weight), std::move(layer.dense_bias)};
+        decoder.mlp_norm = {NormKind::layer, std::move(layer.mlp_layernorm_weight), std::move(layer.mlp_layernorm_bias)};
+        decoder.up = {std::move(layer.dense_h_to_4h_weight), std::move(layer.dense_h_to_4h_bias)};
+        decoder.down = {std::move(layer.dense_4h_to_h_weight), std::move(layer.dense_4h_to_h_bias)};
+        all.layers.push_back(std::move(decoder));
+    }
+    return all;
 }
 
 Activation read_activation(const ConfigReader& reader) {

@@ -37,6 +37,7 @@ class Llama : public Architecture {
         return llama_rms_norm(stream, norm_, config_.common.norm_eps);
     }
     at::Tensor unembed(const at::Tensor& normed) const override { return at::linear(normed, unembedding_); }
+    DecoderDescription take_apart() override;
 
   private:
     LlamaConfig config_;
@@ -94,6 +95,29 @@ at::Tensor Llama::block(int layer, const at::Tensor& stream, ForwardPass& pass) 
     at::Tensor mlp_out = at::linear(gated, w.down_weight, w.down_bias);
     pass.visit(Site::mlp_out, layer, mlp_out);
     return middle + mlp_out;
+}
+
+DecoderDescription Llama::take_apart() {
+    const auto norm = [](at::Tensor& weight) { return Norm{NormKind::llama_rms, std::move(weight), {}}; };
+    DecoderDescription all;
+    all.embedding = std::move(embed_tokens_);
+    all.activation = ActivationKind::silu;
+    all.final_norm = norm(norm_);
+    all.unembedding = std::move(unembedding_);
+    for (Layer& layer : layers_) {
+        DecoderLayer decoder;
+        decoder.attention_norm = norm(layer.input_layernorm);
+        decoder.q = {std::move(layer.q_weight), std::move(layer.q_bias)};
+        decoder.k = {std::move(layer.k_weight), std::move(layer.k_bias)};
+        decoder.v = {std::move(layer.v_weight), std::move(layer.v_bias)};
+        decoder.o = {std::move(layer.o_weight), std::move(layer.o_bias)};
+        decoder.mlp_norm = norm(layer.mlp_layernorm);
+        decoder.gate = {std::move(layer.gate_weight), std::move(layer.gate_bias)};
+        decoder.up = {std::move(layer.up_weight), std::move(layer.up_bias)};
+        decoder.down = {std::move(layer.down_weight), std::move(layer.down_bias)};
+        all.layers.push_back(std::move(decoder));
+    }
+    return all;
 }
 
 // Llama has no windows; Mistral one for all layers, or none; Qwen2 one for the layers from max_window_layers on, if

@@ -8,6 +8,8 @@
 
 #include "pva/core/error.h"
 #include "pva/model/architecture.h"
+#include "pva/model/fast_forward.h"
+#include "pva/model/threads.h"
 
 namespace pva::model {
 
@@ -67,12 +69,32 @@ void check_tokens(std::span<const std::int32_t> tokens, const ModelConfig& confi
     }
 }
 
+namespace {
+
+FlatBatch flat_batch(std::span<const std::vector<std::int32_t>> rows, const ModelConfig& config) {
+    if (rows.empty()) throw InternalError("a forward pass needs at least one row");
+    FlatBatch batch;
+    batch.first.push_back(0);
+    for (std::size_t row = 0; row < rows.size(); ++row) {
+        check_tokens(rows[row], config, "row " + std::to_string(row));
+        batch.tokens.insert(batch.tokens.end(), rows[row].begin(), rows[row].end());
+        batch.first.push_back(static_cast<std::int64_t>(batch.tokens.size()));
+        batch.start.push_back(0);
+        batch.cache_rows.push_back(static_cast<std::int64_t>(row));
+    }
+    return batch;
+}
+
+}  // namespace
+
 struct Model::Impl {
     ModelConfig config;
     Placement placement;
     std::unique_ptr<Architecture> architecture;
     std::int64_t parameters = 0;
     std::int64_t weight_bytes = 0;
+
+    std::unique_ptr<FastForward> fast;  // instead of the architecture
 
     at::Device device() const { return tensor_options(placement).device(); }
 
@@ -110,7 +132,13 @@ at::Tensor Model::Impl::normed(const at::Tensor& stream, const TokenBatch& batch
 Model::Model(ModelConfig config, Placement placement, std::unique_ptr<Architecture> architecture,
              std::int64_t parameters, std::int64_t weight_bytes)
     : impl_(std::make_unique<Impl>(
-          Impl{std::move(config), placement, std::move(architecture), parameters, weight_bytes})) {}
+          Impl{std::move(config), placement, std::move(architecture), parameters, weight_bytes, nullptr})) {
+    if (placement.engine == Engine::fast) {
+        impl_->fast = std::make_unique<FastForward>(impl_->config, impl_->architecture->take_apart(), threads());
+        impl_->architecture.reset();
+        impl_->weight_bytes = impl_->fast->weight_bytes();
+    }
+}
 Model::Model(Model&&) noexcept = default;
 Model& Model::operator=(Model&&) noexcept = default;
 Model::~Model() = default;
@@ -129,6 +157,16 @@ std::int64_t Model::weight_bytes() const {
 }
 
 at::Tensor Model::forward(std::span<const std::vector<std::int32_t>> rows, const SiteHook& hook) const {
+    if (impl_->fast) {
+        const FlatBatch batch = flat_batch(rows, impl_->config);
+        const at::Tensor logits = impl_->fast->unembed(impl_->fast->run(batch, impl_->config.num_hidden_layers, true, nullptr, hook));
+        if (batch.rows() == 1) return logits.unsqueeze(0);
+        at::Tensor padded = at::zeros({batch.rows(), batch.longest(), logits.size(1)}, logits.options());
+        for (std::int64_t row = 0; row < batch.rows(); ++row) {
+            padded.select(0, row).narrow(0, 0, batch.length(row)).copy_(logits.narrow(0, batch.first[static_cast<std::size_t>(row)], batch.length(row)));
+        }
+        return padded;
+    }
     const TokenBatch batch = right_padded(rows, impl_->config, impl_->device());
     const at::Tensor stream =
         impl_->run(batch, impl_->config.num_hidden_layers, nullptr, batch.tokens.size(1), hook);
@@ -140,16 +178,22 @@ void Model::run(std::span<const std::vector<std::int32_t>> rows, const Depth& de
         throw UsageError(std::to_string(depth.blocks) + " blocks are wanted; the model has " +
                          std::to_string(impl_->config.num_hidden_layers) + ".");
     }
-    const TokenBatch batch = right_padded(rows, impl_->config, impl_->device());
     // The final norm reads what the last block leaves, however few blocks are asked for besides it.
     const std::int64_t blocks = depth.final_norm ? impl_->config.num_hidden_layers : depth.blocks;
+    if (impl_->fast) {
+        impl_->fast->run(flat_batch(rows, impl_->config), blocks, depth.final_norm, nullptr, hook);
+        return;
+    }
+    const TokenBatch batch = right_padded(rows, impl_->config, impl_->device());
     const at::Tensor stream = impl_->run(batch, blocks, nullptr, batch.tokens.size(1), hook);
     if (depth.final_norm) impl_->normed(stream, batch, hook);
 }
 
 KvCache Model::make_cache(std::int64_t rows, std::int64_t max_length) const {
+    if (impl_->fast) return impl_->fast->make_cache(rows, max_length);
     const ModelConfig& config = impl_->config;
     KvCache cache;
+    cache.capacity = max_length;
     // Zeros and not uninitialised memory: a masked entry counts 0 times its value, and 0 times NaN would be NaN.
     cache.slots = at::zeros(
         {config.num_hidden_layers, 2, rows, config.num_key_value_heads, max_length, config.head_dim},
@@ -160,12 +204,24 @@ KvCache Model::make_cache(std::int64_t rows, std::int64_t max_length) const {
 
 at::Tensor Model::prefill(std::span<const std::vector<std::int32_t>> rows, KvCache& cache,
                           const SiteHook& hook) const {
-    const TokenBatch batch = right_padded(rows, impl_->config, impl_->device());
-    const std::int64_t tokens = batch.tokens.size(1);
-    if (cache.lengths.size() != rows.size() || tokens > cache.slots.size(4) ||
+    const auto longest = static_cast<std::int64_t>(
+        rows.empty() ? 0 : std::max_element(rows.begin(), rows.end(), [](const auto& a, const auto& b) { return a.size() < b.size(); })->size());
+    if (cache.lengths.size() != rows.size() || longest > cache.capacity ||
         std::any_of(cache.lengths.begin(), cache.lengths.end(), [](std::int64_t length) { return length != 0; })) {
         throw InternalError("prefill needs an empty cache with as many rows as the batch and room for its longest row");
     }
+    if (impl_->fast) {
+        const FlatBatch batch = flat_batch(rows, impl_->config);
+        const at::Tensor normed = impl_->fast->run(batch, impl_->config.num_hidden_layers, true, &cache, hook);
+        std::vector<std::int64_t> last;
+        for (std::int64_t row = 0; row < batch.rows(); ++row) {
+            cache.lengths[static_cast<std::size_t>(row)] = batch.length(row);
+            last.push_back(batch.first[static_cast<std::size_t>(row) + 1] - 1);
+        }
+        return impl_->fast->unembed(normed.index_select(0, to_tensor(last, at::kCPU)));
+    }
+    const TokenBatch batch = right_padded(rows, impl_->config, impl_->device());
+    const std::int64_t tokens = batch.tokens.size(1);
     const at::Tensor stream = impl_->run(batch, impl_->config.num_hidden_layers, &cache, tokens, hook);
     cache.lengths = batch.valid_tokens;
     // Only the last token of each row predicts something new, and the unembedding is the largest matrix.
@@ -189,7 +245,7 @@ at::Tensor Model::decode_step(std::span<const std::int32_t> tokens, std::span<co
             throw InternalError("decode_step: row " + std::to_string(row) + " is not in the cache");
         const std::int64_t position = cache.lengths[row];
         if (position == 0) throw InternalError("decode_step: row " + std::to_string(row) + " has not been prefilled");
-        if (position >= cache.slots.size(4) || position >= impl_->config.max_position_embeddings) {
+        if (position >= cache.capacity || position >= impl_->config.max_position_embeddings) {
             throw InternalError("decode_step: the cache of row " + std::to_string(row) + " is full");
         }
         check_tokens(tokens.subspan(slot, 1), impl_->config, "row " + std::to_string(row));
@@ -198,6 +254,18 @@ at::Tensor Model::decode_step(std::span<const std::int32_t> tokens, std::span<co
         batch.first_position.push_back(position);
         batch.valid_tokens.push_back(1);
         keys = std::max(keys, position + 1);
+    }
+    if (impl_->fast) {
+        FlatBatch flat;
+        flat.tokens.assign(tokens.begin(), tokens.end());
+        for (std::size_t slot = 0; slot <= slots; ++slot)
+            flat.first.push_back(static_cast<std::int64_t>(slot));
+        flat.start = batch.first_position;
+        flat.cache_rows = batch.rows;
+        const at::Tensor normed = impl_->fast->run(flat, impl_->config.num_hidden_layers, true, &cache, hook);
+        for (const std::int64_t row : batch.rows)
+            cache.lengths[static_cast<std::size_t>(row)] += 1;
+        return impl_->fast->unembed(normed);
     }
     batch.tokens = to_tensor(new_tokens, impl_->device()).unsqueeze(1);
     batch.positions = to_tensor(batch.first_position, impl_->device()).unsqueeze(1);

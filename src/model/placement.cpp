@@ -83,6 +83,28 @@ Placement choose_placement(std::string_view device, Dtype dtype, int gpu) {
     return placement;
 }
 
+std::string_view engine_name(Engine engine) {
+    return engine == Engine::fast ? "fast" : "reference";
+}
+
+void choose_engine(Placement& placement, std::string_view name) {
+    const bool can_be_fast = placement.device == Device::cpu &&
+                             (placement.dtype == Dtype::float32 || placement.dtype == Dtype::bfloat16);
+    if (name == "auto") {
+        placement.engine = can_be_fast ? Engine::fast : Engine::reference;
+    } else if (name == "reference") {
+        placement.engine = Engine::reference;
+    } else if (name != "fast") {
+        throw UsageError("unknown forward pass '" + std::string(name) + "'; known: auto, fast, reference.");
+    } else if (!can_be_fast) {
+        throw UsageError("the fast forward pass runs on CPU in float32 and bfloat16, not on " +
+                         std::string(device_name(placement.device)) + " in " +
+                         std::string(dtype_name(placement.dtype)) + "; take --forward reference.");
+    } else {
+        placement.engine = Engine::fast;
+    }
+}
+
 at::ScalarType scalar_type(Dtype dtype) {
     switch (dtype) {
         case Dtype::float32:

@@ -42,9 +42,7 @@ at::Tensor llama_rms_norm(const at::Tensor& x, const at::Tensor& weight, double 
     return weight * normalised(x.to(island_type(x.scalar_type())), eps).to(x.scalar_type());
 }
 
-RotaryTables rotary_tables(const at::Tensor& positions, const RotaryConfig& rotary, at::ScalarType dtype) {
-    const at::ScalarType island = island_type(dtype);
-    const auto options = positions.options().dtype(island);
+at::Tensor rotary_frequencies(const RotaryConfig& rotary, const at::TensorOptions& options) {
     const at::Tensor exponents = at::arange(0, rotary.dims, 2, options) / static_cast<double>(rotary.dims);
     at::Tensor frequencies = 1.0 / at::pow(at::Scalar(rotary.theta), exponents);
     if (rotary.scaling) {
@@ -59,6 +57,12 @@ RotaryTables rotary_tables(const at::Tensor& positions, const RotaryConfig& rota
         frequencies = at::where(wavelengths.gt(shortest_stretched), frequencies / scaling.factor,
                                 at::where(wavelengths.lt(longest_kept), frequencies, blended));
     }
+    return frequencies;
+}
+
+RotaryTables rotary_tables(const at::Tensor& positions, const RotaryConfig& rotary, at::ScalarType dtype) {
+    const at::ScalarType island = island_type(dtype);
+    const at::Tensor frequencies = rotary_frequencies(rotary, positions.options().dtype(island));
     const at::Tensor angles = positions.to(island).unsqueeze(-1) * frequencies;
     const at::Tensor both_halves = at::cat({angles, angles}, -1);
     return {at::cos(both_halves).to(dtype), at::sin(both_halves).to(dtype)};

@@ -5,6 +5,8 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
+#include <cstdio>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
@@ -38,6 +40,7 @@ void register_options(OptionSet& set, CheckOptions& options) {
     set.add("batch-size", options.batch_size, "N", "rows of the measurement of rates").at_least(1);
     set.add("threads", options.threads, "N", "threads a rank (0: by the affinity mask)").at_least(0);
     register_options(set, options.placement);
+    set.add_flag("compare-forward", options.compare_forward, "run the reference forward pass too (twice the memory) and print the largest differences");
     set.add_flag("fresh", options.fresh, "replace a dump that is there");
 }
 
@@ -179,6 +182,52 @@ double mean_loss(const Context& context, const std::vector<SequenceLoss>& own, s
     return predicted > 0 ? sum / static_cast<double>(predicted) : 0;
 }
 
+/// Largest differences from the reference forward pass, over all sites.
+struct ForwardDifference {
+    double logits = 0;  ///< absolute; divided by |logit| / 10 where that is above 1
+    double rows = 0;    ///< norm of a row's difference over the norm of the reference's row
+    std::size_t sequences = 0;
+};
+
+ForwardDifference compare_with_reference(const model::Model& model, const model::Model& reference, const Sequences& sequences) {
+    std::vector<model::CaptureRequest> requests;
+    for (const model::Site site : model::all_sites()) {
+        if (site == model::Site::resid_mid && !model.config().has_resid_mid) continue;
+        model::CaptureRequest request{site, {0}};
+        for (int layer = 1; model::site_has_layers(site) && layer < model.config().num_hidden_layers; ++layer) request.layers.push_back(layer);
+        requests.push_back(std::move(request));
+    }
+    ForwardDifference difference;
+    difference.sequences = std::min<std::size_t>(8, sequences.size());
+    for (std::size_t i = 0; i < difference.sequences; ++i) {
+        const capture::Trace ours = capture::trace_sequence(model, sequences[i], requests);
+        const capture::Trace theirs = capture::trace_sequence(reference, sequences[i], requests);
+        for (std::size_t at = 0; at < ours.logits.size(); ++at) {
+            const double scale = std::max(1.0, std::abs(static_cast<double>(theirs.logits[at])) / 10);
+            difference.logits = std::max(difference.logits, std::abs(static_cast<double>(ours.logits[at]) - theirs.logits[at]) / scale);
+        }
+        for (std::size_t r = 0; r < requests.size(); ++r) {
+            const auto width = static_cast<std::size_t>(model::site_width(model.config(), requests[r].site));
+            for (std::size_t row = 0; row < ours.sites[r].size(); row += width) {
+                double squares = 0;
+                double norm = 0;
+                for (std::size_t at = row; at < row + width; ++at) {
+                    squares += std::pow(static_cast<double>(ours.sites[r][at]) - theirs.sites[r][at], 2);
+                    norm += std::pow(static_cast<double>(theirs.sites[r][at]), 2);
+                }
+                if (norm > 0) difference.rows = std::max(difference.rows, std::sqrt(squares / norm));
+            }
+        }
+    }
+    return difference;
+}
+
+std::string scientific(double value) {
+    char text[32];
+    std::snprintf(text, sizeof text, "%.2e", value);
+    return text;
+}
+
 std::string gigabytes(double bytes) { return fixed(bytes / 1e9, 3) + " GB"; }
 
 std::int64_t peak_memory_bytes() {
@@ -248,9 +297,12 @@ Report run_check(Context& context, const CheckOptions& options) {
     summary["parameters"] = model.parameters();
     summary["dtype"] = model::dtype_name(placement.dtype);
     summary["device"] = model::device_name(placement.device);
+    summary["forward"] = model::engine_name(placement.engine);
     summary["threads"] = threads;
     summary["weight_bytes"] = model.weight_bytes();
-    summary["cache_bytes_per_token"] = model::cache_bytes_per_token(config, model::dtype_bytes(placement.dtype));
+    // The fast pass keeps float32 keys and values.
+    summary["cache_bytes_per_token"] =
+        model::cache_bytes_per_token(config, model::dtype_bytes(placement.engine == model::Engine::fast ? model::Dtype::float32 : placement.dtype));
     summary["load_seconds"] = load_seconds;
     summary["sequences"] = sequences.size();
 
@@ -340,6 +392,19 @@ Report run_check(Context& context, const CheckOptions& options) {
         summary["mean_loss"] = predicted > 0 ? nlohmann::ordered_json(loss) : nlohmann::ordered_json();
     }
 
+    if (options.compare_forward) {
+        const ForwardDifference difference = mpi::agreed(comm, [&] {
+            model::Placement reference = placement;
+            reference.engine = model::Engine::reference;
+            const Sequences& compared = sequences.empty() ? made_up_sequences(config, 2) : sequences;
+            return compare_with_reference(model, model::load_model(files, reference), compared);
+        });
+        summary["reference_logit_difference"] = difference.logits;
+        summary["reference_row_difference"] = difference.rows;
+        report.lines.push_back("against the reference forward pass, first " + std::to_string(difference.sequences) + " sequences: largest logit difference " +
+                               scientific(difference.logits) + ", largest norm of a row's difference over its norm " + scientific(difference.rows));
+    }
+
     // Rates, on every rank at once as in a real run; those of rank 0 are reported.
     const std::vector<std::vector<std::int32_t>> rows = [&] {
         Sequences chosen;
@@ -361,12 +426,14 @@ Report run_check(Context& context, const CheckOptions& options) {
     summary["decode_tokens_per_second"] = rates.decode_tokens_per_second();
     summary["peak_memory_bytes"] = peak_memory_bytes();
 
-    report.lines = {files.name + ": " + config.model_type + ", " + std::to_string(config.num_hidden_layers) + " layers, d_model " + std::to_string(config.hidden_size) + ", " +
-                        std::to_string(model.parameters()) + " parameters, " + std::string(model::dtype_name(placement.dtype)) + " on " + std::string(model::device_name(placement.device)),
+    std::vector<std::string> lines = {files.name + ": " + config.model_type + ", " + std::to_string(config.num_hidden_layers) + " layers, d_model " + std::to_string(config.hidden_size) + ", " +
+                        std::to_string(model.parameters()) + " parameters, " + std::string(model::dtype_name(placement.dtype)) + " on " + std::string(model::device_name(placement.device)) + ", " +
+                        std::string(model::engine_name(placement.engine)) + " forward pass",
                     "memory: weights " + gigabytes(static_cast<double>(model.weight_bytes())) + ", cache " + std::to_string(summary["cache_bytes_per_token"].get<std::int64_t>()) +
                         " bytes a token, peak of rank 0 " + gigabytes(static_cast<double>(peak_memory_bytes())),
                     "rates of a rank with " + std::to_string(threads) + (threads == 1 ? " thread, " : " threads, ") + std::to_string(rows.size()) + " rows: prefill " +
                         fixed(rates.prefill_tokens_per_second(), 1) + " tokens/s, decode " + fixed(rates.decode_tokens_per_second(), 1) + " tokens/s"};
+    report.lines.insert(report.lines.begin(), lines.begin(), lines.end());
     if (summary.contains("mean_loss") && !summary["mean_loss"].is_null()) {
         report.lines.push_back("mean loss " + fixed(summary["mean_loss"].get<double>(), 6) + " over " + std::to_string(summary["predicted_tokens"].get<std::int64_t>()) +
                                " predicted tokens of " + std::to_string(sequences.size()) + (sequences.size() == 1 ? " sequence" : " sequences"));

@@ -47,6 +47,7 @@ void register_model_option(OptionSet& set, std::string& model) {
 
 void register_device_option(OptionSet& set, PlacementOptions& options) {
     set.add("device", options.device, "KIND", "where the model runs; auto: a GPU if this rank has one").one_of({"auto", "cpu", "cuda"});
+    set.add("forward", options.forward, "KIND", "which forward pass; auto: fast where it can run (CPU, float32 and bfloat16), else reference").one_of({"auto", "fast", "reference"});
 }
 
 void register_options(OptionSet& set, PlacementOptions& options) {
@@ -55,8 +56,11 @@ void register_options(OptionSet& set, PlacementOptions& options) {
 }
 
 model::Placement place_model(Context& context, const PlacementOptions& options) {
-    const model::Placement placement = mpi::agreed(
-        context.comm, [&] { return model::choose_placement(options.device, model::dtype_from_name(options.dtype), context.binding.gpu); });
+    const model::Placement placement = mpi::agreed(context.comm, [&] {
+        model::Placement chosen = model::choose_placement(options.device, model::dtype_from_name(options.dtype), context.binding.gpu);
+        model::choose_engine(chosen, options.forward);
+        return chosen;
+    });
     const std::vector<std::string> devices = context.comm.all_gather(std::string(model::device_name(placement.device)));
     mpi::agreed(context.comm, [&] {
         const auto other = std::find_if(devices.begin(), devices.end(), [&](const std::string& device) { return device != devices.front(); });
@@ -235,6 +239,16 @@ nlohmann::ordered_json measured_run(const Context& context) {
 void add_result_options(const Context& context, nlohmann::ordered_json& identity) {
     for (const auto& [name, value] : context.result_options.items()) {
         if (!identity.contains(name)) identity[name] = value;
+    }
+}
+
+void add_placement(nlohmann::ordered_json& identity, const model::Placement& placement, int threads) {
+    identity["device"] = model::device_name(placement.device);
+    identity["forward"] = model::engine_name(placement.engine);
+    if (placement.engine == model::Engine::fast) {
+        identity.erase("batch-size");
+    } else {
+        identity["threads"] = threads;
     }
 }
 

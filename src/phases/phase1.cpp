@@ -27,8 +27,8 @@ void register_options(OptionSet& set, Phase1Options& options) {
     register_options(set, options.range);
     set.add("prompt", options.prompt, "NAME", "form of the prompt").one_of(tasks::prompt_template_names()).changes_results();
     set.add("max-new-tokens", options.max_new_tokens, "N", "longest answer").at_least(1).changes_results();
-    set.add("batch-size", options.batch_size, "N", "problems generated together; belongs to the identity of a run").at_least(1).changes_results();
-    set.add("threads", options.threads, "N", "threads a rank; belongs to the identity of a run (0: by the affinity mask)").at_least(0);
+    set.add("batch-size", options.batch_size, "N", "problems generated together; with --forward reference it belongs to the identity of a run").at_least(1).changes_results();
+    set.add("threads", options.threads, "N", "threads a rank (0: by the affinity mask); with --forward reference it belongs to the identity of a run").at_least(0);
     register_options(set, options.placement);
     set.add_flag("fresh", options.fresh, "start over even if there is a finished or unfinished file");
     set.add_flag("dry-run", options.dry_run, "check all inputs, say what would be done, write no result");
@@ -253,10 +253,9 @@ Report run_phase1(Context& context, const Phase1Options& options) {
                      {"position", "last-prompt"},
                      {"extraction", "complete-program"},
                      {"temperature", 0.0},
-                     {"eos_token_ids", model.config().eos_token_ids},
-                     {"threads", threads},
-                     {"device", model::device_name(placement.device)}};
+                     {"eos_token_ids", model.config().eos_token_ids}};
     add_result_options(context, plan.identity);
+    add_placement(plan.identity, placement, threads);
     if (options.dry_run) return dry_run_report(context, plan, "problems");
 
     io::OpenedResult opened = io::open_result_file(comm, context.log, plan,

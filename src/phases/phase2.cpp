@@ -38,7 +38,7 @@ void register_options(OptionSet& set, Phase2Options& options) {
     set.add("general-tokens", options.general_tokens, "N", "longest piece of a general text, in tokens, BOS included").at_least(2).changes_results();
     set.add("top-k", options.top_k, "N", "length of the ranked lists").at_least(1).changes_results();
     set.add("min-rows", options.min_rows, "N", "latents firing on fewer rows of the part are dropped").at_least(0).changes_results();
-    set.add("threads", options.threads, "N", "threads a rank; belongs to the identity of a run (0: by the affinity mask)").at_least(0);
+    set.add("threads", options.threads, "N", "threads a rank (0: by the affinity mask); with --forward reference it belongs to the identity of a run").at_least(0);
     register_device_option(set, options.placement);
     set.add_flag("fresh", options.fresh, "start over even if there is a finished or unfinished file");
     set.add_flag("dry-run", options.dry_run, "check all inputs, say what would be done, write no result");
@@ -206,10 +206,9 @@ Report run_phase2(Context& context, const Phase2Options& options) {
                           {"position", dataset.identity().value("position", std::string())},
                           {"saes", sae_hashes},
                           {"general_text", general_hash},
-                          {"threads", threads},
-                          {"dtype", model::dtype_name(placement.dtype)},
-                          {"device", model::device_name(placement.device)}});
+                          {"dtype", model::dtype_name(placement.dtype)}});
     add_result_options(context, plan.identity);
+    add_placement(plan.identity, placement, threads);
     if (options.dry_run) return dry_run_report(context, plan, "blocks");
 
     const auto ranked_row = [](const analysis::RankedLatent& r, std::size_t rank) {

@@ -54,12 +54,13 @@ def run(data, ranks, name, *options):
     return report, result.stdout
 
 
-def phases(data, ranks, part=(), general_tokens="256", candidates="5", split=()):
+def phases(data, ranks, part=(), general_tokens="256", candidates="5", split=(), threads="1", batch_size="16"):
     run(data, ranks, "pva_phase0", "--problems", PROBLEMS, *part)
-    one, _ = run(data, ranks, "pva_phase1", "--model", MODEL, "--problems", PROBLEMS, "--max-new-tokens", "128", "--threads", "1", *part)
+    one, _ = run(data, ranks, "pva_phase1", "--model", MODEL, "--problems", PROBLEMS, "--max-new-tokens", "128",
+                 "--threads", threads, "--batch-size", batch_size, *part)
     run(data, ranks, "pva_phase1_1", "--problems", PROBLEMS, *split)
     two, _ = run(data, ranks, "pva_phase2", "--model", MODEL, "--problems", PROBLEMS, "--sae", SAES, "--general-text", TEXT,
-                 "--general-tokens", general_tokens, "--threads", "1")
+                 "--general-tokens", general_tokens, "--threads", threads)
     three, table = run(data, ranks, "pva_phase3", "--model", MODEL, "--problems", PROBLEMS, "--sae", SAES, "--candidates", candidates)
     return one, two, three, table
 
@@ -101,8 +102,9 @@ def main():
     for ranks in (1, 2, 3, 4):
         data = os.path.join(folder, str(ranks))
         os.makedirs(data)
-        # 72 problems in blocks of 16: five blocks, so that 3 and 4 ranks get unequal shares.
-        phases(data, ranks, part=("--start", "0", "--end", "71"), general_tokens="48", candidates="2")
+        # Other batches and threads each time: rows must not depend on them. Blocks that do not divide the 72 problems evenly.
+        batch_size, threads = {1: ("16", "1"), 2: ("7", "2"), 3: ("32", "1"), 4: ("1", "1")}[ranks]
+        phases(data, ranks, part=("--start", "0", "--end", "71"), general_tokens="48", candidates="2", threads=threads, batch_size=batch_size)
         files = {prefix: glob.glob(os.path.join(data, "phase*", prefix + "_*.h5")) for prefix in ("difficulty", "dataset", "splits", "latents", "validation")}
         for prefix, found in files.items():
             check(len(found) == 1, f"{len(found)} files {prefix} with {ranks} ranks")
@@ -113,7 +115,7 @@ def main():
             result = subprocess.run([arguments.compare, reference[prefix][0], found[0]], capture_output=True, text=True)
             check(result.returncode == 0, f"{prefix} with {ranks} ranks: {result.stdout}{result.stderr}")
     shutil.rmtree(folder)
-    print("1, 2, 3 and 4 ranks give equal files in all phases")
+    print("1, 2, 3 and 4 ranks, with batches of 16, 7, 32 and 1 and with 1 and 2 threads, give equal files in all phases")
 
 
 main()

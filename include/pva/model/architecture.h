@@ -13,6 +13,7 @@
 
 #include "pva/model/config.h"
 #include "pva/model/config_reader.h"
+#include "pva/model/decoder.h"
 #include "pva/model/kv_cache.h"
 #include "pva/model/reference_ops.h"
 #include "pva/model/sites.h"
@@ -73,6 +74,8 @@ class Architecture {
     virtual at::Tensor final_norm(const at::Tensor& stream) const = 0;
     /// Rows after the final norm [..., hidden_size] to logits [..., vocab_size].
     virtual at::Tensor unembed(const at::Tensor& normed) const = 0;
+    /// Hands the weights over as data; nothing else may be called afterwards.
+    virtual DecoderDescription take_apart() = 0;
 };
 
 /// A checked configuration, and how to load the weights that belong to it.

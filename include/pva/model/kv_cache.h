@@ -10,7 +10,10 @@ namespace pva::model {
 
 /// One preallocated slot per row of a batch. Slot entries from lengths[row] on hold nothing that is read.
 struct KvCache {
-    at::Tensor slots;                   ///< [layers, 2 (keys, values), rows, kv_heads, max_length, head_dim]
+    at::Tensor slots;                   ///< [layers, 2 (keys, values), rows, kv_heads, max_length, head_dim]; reference only
+    at::Tensor keys;                    ///< [layers, rows, numbers] in the layout of kernels::attention; fast pass only
+    at::Tensor values;                  ///< the same
+    std::int64_t capacity = 0;          ///< max_length
     std::vector<std::int64_t> lengths;  ///< tokens stored, per row
 };
 

@@ -22,10 +22,10 @@ void check_tokens(std::span<const std::int32_t> tokens, const ModelConfig& confi
                   std::int64_t room = 0);
 
 /// A loaded model. Immutable; const members may be called from several threads. The arithmetic follows Hugging Face's
-/// eager code. Rows of a batch are right-padded inside: padding never reaches a real token, but the last bits of a row may
-/// depend on the shape of the batch it is in. All passes throw InputError for an empty row, a token id that is not below
+/// eager code. With the reference engine the last bits of a row may depend on the shape of the batch it is in; with the fast
+/// one they depend on the row alone, and nothing is differentiable. All passes throw InputError for an empty row, a token id that is not below
 /// vocab_size, and a row longer than max_position_embeddings, naming the row. Tensors that come out have the placement's
-/// data type and device.
+/// data type and device; with the fast engine they are float32.
 class Model {
   public:
     Model(ModelConfig config, Placement placement, std::unique_ptr<Architecture> architecture, std::int64_t parameters,
@@ -47,7 +47,7 @@ class Model {
     /// sees is the result. Errors: UsageError for more blocks than there are.
     void run(std::span<const std::vector<std::int32_t>> rows, const Depth& depth, const SiteHook& hook) const;
 
-    /// An empty cache: rows * max_length * cache_bytes_per_token bytes.
+    /// An empty cache: rows * max_length * cache_bytes_per_token bytes (float32 with the fast engine).
     KvCache make_cache(std::int64_t rows, std::int64_t max_length) const;
 
     /// Fills an empty cache with as many rows as given and returns the logits at each row's last token, [rows,

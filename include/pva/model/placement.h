@@ -23,11 +23,18 @@ std::int64_t dtype_bytes(Dtype dtype);
 enum class Device : std::uint8_t { cpu, cuda };
 std::string_view device_name(Device device);
 
+/// Which program computes the forward pass. `reference` is the readable one, differentiable, for every data type and device.
+/// `fast` runs on CPU with float32 or bfloat16 weights and float32 activations; a token's bits depend on the tokens before
+/// it in its row alone.
+enum class Engine : std::uint8_t { reference, fast };
+std::string_view engine_name(Engine engine);
+
 /// Where and in what precision a model runs.
 struct Placement {
     Dtype dtype = Dtype::float32;
     Device device = Device::cpu;
     int gpu = -1;  ///< index among the GPUs this process sees; -1 on CPU
+    Engine engine = Engine::reference;
 };
 
 /// `device` is "auto" (CUDA when this process has a GPU and libtorch its CUDA part, else CPU), "cpu" or "cuda"; `gpu` the
@@ -35,5 +42,9 @@ struct Placement {
 /// TensorFloat-32 and reduced-precision sums off. Errors: UsageError for an unknown device; InputError for "cuda" without
 /// a GPU, or without libtorch's CUDA library, saying which.
 Placement choose_placement(std::string_view device, Dtype dtype, int gpu);
+
+/// Sets the engine. `name` is "auto" (fast where it can run, else reference), "fast" or "reference". Errors: UsageError for
+/// another name and for "fast" with a data type or device that it does not have.
+void choose_engine(Placement& placement, std::string_view name);
 
 }  // namespace pva::model

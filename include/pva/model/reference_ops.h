@@ -17,6 +17,9 @@ at::Tensor gemma_rms_norm(const at::Tensor& x, const at::Tensor& weight, double 
 /// Llama's: weight * cast(x * rsqrt(mean(x^2) + eps)), cast before the product.
 at::Tensor llama_rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps);
 
+/// theta^(-2i / dims), rescaled where the configuration says so: [turned_channels / 2], of the options' type.
+at::Tensor rotary_frequencies(const RotaryConfig& rotary, const at::TensorOptions& options);
+
 /// cos and sin of the rotary angles, frequencies repeated twice: each [positions..., turned_channels].
 struct RotaryTables {
     at::Tensor cos;

@@ -20,6 +20,7 @@ struct CheckOptions {
     std::int64_t batch_size = 8;          ///< of the measurement of rates
     std::int64_t threads = 0;
     PlacementOptions placement;
+    bool compare_forward = false;  ///< run the reference forward pass too and say how far it is
     bool fresh = false;
 };
 void register_options(OptionSet& set, CheckOptions& options);

@@ -53,8 +53,9 @@ void register_model_option(OptionSet& set, std::string& model);
 struct PlacementOptions {
     std::string device = "auto";
     std::string dtype = "float32";
+    std::string forward = "auto";
 };
-/// --device, and with register_options also --dtype.
+/// --device and --forward, and with register_options also --dtype.
 void register_device_option(OptionSet& set, PlacementOptions& options);
 void register_options(OptionSet& set, PlacementOptions& options);
 
@@ -127,6 +128,10 @@ int thread_count(const Context& context, std::int64_t option);
 
 /// What every run measures: host, ranks, threads, all options, paths of inputs.
 nlohmann::ordered_json measured_run(const Context& context);
+
+/// Where and how a model ran, for an identity: device, forward pass, and the number of threads unless rows do not depend on it.
+/// Takes batch-size out of the identity in that case.
+void add_placement(nlohmann::ordered_json& identity, const model::Placement& placement, int threads);
 
 /// Adds the options that change results to an identity; keys that are there already stay as they are.
 void add_result_options(const Context& context, nlohmann::ordered_json& identity);
