@@ -17,12 +17,11 @@
 #include "pva/core/error.h"
 #include "pva/core/join.h"
 #include "pva/core/philox.h"
-#include "pva/core/progress.h"
 #include "pva/generate/engine.h"
 #include "pva/io/h5.h"
 #include "pva/model/threads.h"
 #include "pva/mpi/agree.h"
-#include "pva/mpi/bulletin.h"
+#include "pva/phases/work.h"
 #include "pva/mpi/share.h"
 
 namespace pva::phases {
@@ -40,6 +39,7 @@ void register_options(OptionSet& set, CheckOptions& options) {
     set.add("batch-size", options.batch_size, "N", "rows of the measurement of rates").at_least(1);
     set.add("threads", options.threads, "N", "threads a rank (0: by the affinity mask)").at_least(0);
     register_options(set, options.placement);
+    set.add_flag("rates-only", options.rates_only, "measure memory and rates on the sequences, without losses and dump");
     set.add_flag("compare-forward", options.compare_forward, "run the reference forward pass too (twice the memory) and print the largest differences");
     set.add_flag("fresh", options.fresh, "replace a dump that is there");
 }
@@ -241,6 +241,7 @@ std::int64_t peak_memory_bytes() {
 Report run_check(Context& context, const CheckOptions& options) {
     const mpi::Communicator& comm = context.comm;
     if (!options.tokens.empty() && !options.text.empty()) throw UsageError("--tokens and --text are both given; give one of them");
+    if (options.rates_only && !options.dump.empty()) throw UsageError("--rates-only writes no dump; leave --dump away");
     if (!options.sites.empty() && options.dump.empty()) throw UsageError("--sites says what to dump; give --dump FILE too");
     if (!options.dump.empty() && options.tokens.empty() && options.text.empty()) throw UsageError("--dump needs sequences: give --tokens or --text");
     mpi::agreed(comm, [&] {
@@ -323,57 +324,38 @@ Report run_check(Context& context, const CheckOptions& options) {
         });
     }
     std::vector<SequenceLoss> losses;
-    if (!sequences.empty()) {
+    if (!sequences.empty() && !options.rates_only) {
         std::optional<io::h5::File> file;
         if (!options.dump.empty()) file = io::h5::open_parallel(part, comm);
         std::vector<double> costs;
         for (const auto& tokens : sequences) costs.push_back(static_cast<double>(tokens.size()) + static_cast<double>(options.generate));
         const auto shares = mpi::share_by_cost(costs, comm.size());
-        mpi::Bulletin bulletin(comm, context.common.max_minutes);
-        Progress progress(context.log, "sequences", static_cast<std::int64_t>(sequences.size()), 0,
-                          {context.first_rank() && context.log.level() >= LogLevel::info, stdout_is_terminal(), 15});
-        const auto show = [&] { progress.update(bulletin.done()); };
-        std::optional<mpi::Failure> failure;
-        for (const std::int64_t index : shares[static_cast<std::size_t>(comm.rank())]) {
-            if (bulletin.stop_requested()) break;
-            try {
-                const auto i = static_cast<std::size_t>(index);
-                const capture::Trace trace = capture::trace_sequence(model, sequences[i], requests);
-                losses.push_back({index, static_cast<std::int64_t>(sequences[i].size()) - 1, capture::summed_loss(trace.logits, sequences[i])});
-                std::vector<std::int32_t> continuation;
-                if (options.generate > 0) {
-                    generate::GenerationSettings settings;
-                    settings.max_new_tokens = static_cast<int>(options.generate);
-                    settings.stop_at_eos = false;
-                    const std::vector<generate::Prompt> prompt = {{sequences[i]}};
-                    continuation = generate::generate_batch(model, nullptr, prompt, settings).front().tokens;
-                }
-                if (file) {
-                    const auto write = [&](std::string_view what, std::span<const std::byte> bytes) {
-                        const io::h5::Dataset dataset = io::h5::open_dataset(*file, dataset_name(i, what));
-                        io::h5::write_rows(dataset, 0, dataset.rows(), bytes);
-                    };
-                    write("tokens", std::as_bytes(std::span(sequences[i])));
-                    write("logits", std::as_bytes(std::span(trace.logits)));
-                    for (std::size_t r = 0; r < requests.size(); ++r) write(model::site_name(requests[r].site), std::as_bytes(std::span(trace.sites[r])));
-                    if (!continuation.empty()) write("generated", std::as_bytes(std::span(continuation)));
-                }
-                bulletin.add_done(1, 0);
-            } catch (const Error& error) {
-                failure = mpi::Failure{error.exit_code(), error.what()};
-                bulletin.request_stop();
-                break;
+        const LoopOutcome outcome = process_own_items(context, "sequences", "", static_cast<std::int64_t>(sequences.size()), 0, shares[static_cast<std::size_t>(comm.rank())],
+                                                      [&](std::int64_t index) -> Processed {
+            const auto i = static_cast<std::size_t>(index);
+            const capture::Trace trace = capture::trace_sequence(model, sequences[i], requests);
+            losses.push_back({index, static_cast<std::int64_t>(sequences[i].size()) - 1, capture::summed_loss(trace.logits, sequences[i])});
+            std::vector<std::int32_t> continuation;
+            if (options.generate > 0) {
+                generate::GenerationSettings settings;
+                settings.max_new_tokens = static_cast<int>(options.generate);
+                settings.stop_at_eos = false;
+                const std::vector<generate::Prompt> prompt = {{sequences[i]}};
+                continuation = generate::generate_batch(model, nullptr, prompt, settings).front().tokens;
             }
-            if (context.first_rank()) show();
-        }
-        const bool stopped = bulletin.finish(context.first_rank() ? std::function<void()>(show) : std::function<void()>());
-        if (context.first_rank()) {
-            show();
-            progress.finish();
-        }
-        mpi::agree(comm, failure);
-        const std::int64_t done = comm.all_sum(static_cast<std::int64_t>(losses.size()));
-        if (stopped && done < static_cast<std::int64_t>(sequences.size()))
+            if (file) {
+                const auto write = [&](std::string_view what, std::span<const std::byte> bytes) {
+                    const io::h5::Dataset dataset = io::h5::open_dataset(*file, dataset_name(i, what));
+                    io::h5::write_rows(dataset, 0, dataset.rows(), bytes);
+                };
+                write("tokens", std::as_bytes(std::span(sequences[i])));
+                write("logits", std::as_bytes(std::span(trace.logits)));
+                for (std::size_t r = 0; r < requests.size(); ++r) write(model::site_name(requests[r].site), std::as_bytes(std::span(trace.sites[r])));
+                if (!continuation.empty()) write("generated", std::as_bytes(std::span(continuation)));
+            }
+            return {1, 0};
+        });
+        if (outcome.stopped && outcome.done_now < static_cast<std::int64_t>(sequences.size()))
             mpi::agree(comm, mpi::Failure{ExitCode::stopped, "stopped on request before all sequences were run; nothing was kept"});
         if (file) {
             io::h5::flush(*file);
@@ -408,7 +390,7 @@ Report run_check(Context& context, const CheckOptions& options) {
     // Rates, on every rank at once as in a real run; those of rank 0 are reported.
     const std::vector<std::vector<std::int32_t>> rows = [&] {
         Sequences chosen;
-        const std::int64_t room = config.max_position_embeddings - 1;
+        const std::int64_t room = config.max_position_embeddings - 1;  // at least one step has to fit
         for (const auto& tokens : sequences) {
             if (static_cast<std::int64_t>(chosen.size()) == options.batch_size) break;
             if (static_cast<std::int64_t>(tokens.size()) <= room) chosen.push_back(tokens);

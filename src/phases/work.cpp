@@ -23,6 +23,39 @@ std::vector<WorkBlock> cut_into_blocks(std::int64_t first, std::int64_t last, st
     return blocks;
 }
 
+LoopOutcome process_own_items(Context& context, const std::string& unit_name, const std::string& good_name, std::int64_t total, std::int64_t finished_before,
+                              std::span<const std::int64_t> own_items, const std::function<Processed(std::int64_t item)>& process) {
+    mpi::Bulletin bulletin(context.comm, context.common.max_minutes);
+    Progress progress(context.log, unit_name, total, finished_before,
+                      {context.first_rank() && context.log.level() >= LogLevel::info, stdout_is_terminal(), 15});
+    const auto show = [&] {
+        progress.update(finished_before + bulletin.done(), good_name.empty() ? "" : std::to_string(bulletin.good()) + " " + good_name);
+    };
+    std::optional<mpi::Failure> failure;
+    for (const std::int64_t item : own_items) {
+        if (bulletin.stop_requested()) break;
+        try {
+            const Processed processed = process(item);
+            bulletin.add_done(processed.done, processed.good);
+        } catch (const Error& error) {
+            // The others finish what they have in hand and come to the agreement below.
+            failure = mpi::Failure{error.exit_code(), error.what()};
+            bulletin.request_stop();
+            break;
+        }
+        if (context.first_rank()) show();
+    }
+    LoopOutcome outcome;
+    outcome.stopped = bulletin.finish(context.first_rank() ? std::function<void()>(show) : std::function<void()>());
+    if (context.first_rank()) {
+        show();
+        progress.finish();
+    }
+    outcome.done_now = context.comm.all_sum(context.first_rank() ? bulletin.done() : 0);
+    mpi::agree(context.comm, failure);
+    return outcome;
+}
+
 void work_through(Context& context, io::ResultFile& file, const std::string& unit_name, const std::string& good_name,
                   const std::vector<WorkBlock>& blocks, const std::function<std::int64_t(const WorkBlock&)>& process) {
     std::vector<std::size_t> open_blocks;
@@ -40,39 +73,16 @@ void work_through(Context& context, io::ResultFile& file, const std::string& uni
     }
     const auto shares = mpi::share_by_cost(costs, context.comm.size());
 
-    mpi::Bulletin bulletin(context.comm, context.common.max_minutes);
-    Progress progress(context.log, unit_name, total, finished_before,
-                      {context.first_rank() && context.log.level() >= LogLevel::info, stdout_is_terminal(), 15});
-    const auto show = [&] {
-        progress.update(finished_before + bulletin.done(), good_name.empty() ? "" : std::to_string(bulletin.good()) + " " + good_name);
-    };
-
-    std::optional<mpi::Failure> failure;
-    for (const std::int64_t index : shares[static_cast<std::size_t>(context.comm.rank())]) {
-        if (bulletin.stop_requested()) break;
-        const WorkBlock& block = blocks[open_blocks[static_cast<std::size_t>(index)]];
-        const auto open_units = std::count_if(block.units.begin(), block.units.end(), [&](std::int64_t unit) { return !file.is_done(unit); });
-        try {
-            const std::int64_t good = process(block);
-            bulletin.add_done(open_units, good);
-        } catch (const Error& error) {
-            // The others finish what they have in hand and come to the agreement below.
-            failure = mpi::Failure{error.exit_code(), error.what()};
-            bulletin.request_stop();
-            break;
-        }
-        if (context.first_rank()) show();
-    }
-    const bool stopped = bulletin.finish(context.first_rank() ? std::function<void()>(show) : std::function<void()>());
-    if (context.first_rank()) {
-        show();
-        progress.finish();
-    }
-    const std::int64_t done_now = context.comm.all_sum(context.first_rank() ? bulletin.done() : 0);
-    mpi::agree(context.comm, failure);
-    if (stopped && finished_before + done_now < total) {
+    const LoopOutcome outcome = process_own_items(context, unit_name, good_name, total, finished_before, shares[static_cast<std::size_t>(context.comm.rank())],
+                                                  [&](std::int64_t index) -> Processed {
+                                                      const WorkBlock& block = blocks[open_blocks[static_cast<std::size_t>(index)]];
+                                                      const auto open_units = std::count_if(block.units.begin(), block.units.end(),
+                                                                                            [&](std::int64_t unit) { return !file.is_done(unit); });
+                                                      return {open_units, process(block)};
+                                                  });
+    if (outcome.stopped && finished_before + outcome.done_now < total) {
         file.leave_unfinished();
-        const std::string message = "stopped on request: " + std::to_string(finished_before + done_now) + " of " + std::to_string(total) + " " + unit_name +
+        const std::string message = "stopped on request: " + std::to_string(finished_before + outcome.done_now) + " of " + std::to_string(total) + " " + unit_name +
                                     " are done and stored. The same command goes on";
         mpi::agree(context.comm, mpi::Failure{ExitCode::stopped, message});
     }

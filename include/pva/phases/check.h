@@ -21,6 +21,7 @@ struct CheckOptions {
     std::int64_t threads = 0;
     PlacementOptions placement;
     bool compare_forward = false;  ///< run the reference forward pass too and say how far it is
+    bool rates_only = false;       ///< measure memory and rates on the sequences, nothing else
     bool fresh = false;
 };
 void register_options(OptionSet& set, CheckOptions& options);

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -27,5 +28,20 @@ std::vector<WorkBlock> cut_into_blocks(std::int64_t first, std::int64_t last, st
 /// stopped with units left, the file being left for the next run.
 void work_through(Context& context, io::ResultFile& file, const std::string& unit_name, const std::string& good_name,
                   const std::vector<WorkBlock>& blocks, const std::function<std::int64_t(const WorkBlock&)>& process);
+
+/// What one item was: units that are done now, and a second count such as solved ones.
+struct Processed {
+    std::int64_t done = 0;
+    std::int64_t good = 0;
+};
+struct LoopOutcome {
+    bool stopped = false;       ///< a stop was asked for by any rank
+    std::int64_t done_now = 0;  ///< units done by all ranks in this loop
+};
+
+/// Collective. The loop without a result file: this rank's items in order, progress of all ranks shown, stop requests heeded
+/// after every item. A failure on any rank is thrown on all (AgreedError).
+LoopOutcome process_own_items(Context& context, const std::string& unit_name, const std::string& good_name, std::int64_t total, std::int64_t finished_before,
+                              std::span<const std::int64_t> own_items, const std::function<Processed(std::int64_t item)>& process);
 
 }  // namespace pva::phases

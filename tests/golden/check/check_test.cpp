@@ -180,6 +180,30 @@ BOOST_AUTO_TEST_CASE(sites_in_other_spellings_and_chosen_layers) {
     BOOST_TEST(shape[0] == 1);
 }
 
+BOOST_AUTO_TEST_CASE(both_forward_passes_and_their_difference) {
+    const golden::Case one = golden::case_of("gemma2_gqa_v5");
+    const Folder folder;
+    folder.write("ids.json", token_lists(one));
+    const std::string arguments = "--model " + one.folder.string() + " --tokens ids.json ";
+    Outcome outcome = check(folder, 2, arguments + "--compare-forward --json fast.json");
+    BOOST_REQUIRE_MESSAGE(outcome.code == 0, outcome.output);
+    nlohmann::json summary = nlohmann::json::parse(read_file(folder / "fast.json"))["summary"];
+    BOOST_TEST(summary["forward"] == "fast");
+    BOOST_TEST(summary["reference_logit_difference"].get<double>() > 0);  // two programs, two roundings
+    BOOST_TEST(summary["reference_logit_difference"].get<double>() < 5e-5);
+    BOOST_TEST(summary["reference_row_difference"].get<double>() < 2e-5);
+    outcome = check(folder, 0, arguments + "--forward reference --compare-forward --json reference.json");
+    BOOST_REQUIRE_MESSAGE(outcome.code == 0, outcome.output);
+    summary = nlohmann::json::parse(read_file(folder / "reference.json"))["summary"];
+    BOOST_TEST(summary["forward"] == "reference");
+    BOOST_TEST(summary["reference_logit_difference"] == 0.0);
+    BOOST_REQUIRE_EQUAL(check(folder, 0, arguments + "--rates-only --generate 3 --json rates.json").code, 0);
+    summary = nlohmann::json::parse(read_file(folder / "rates.json"))["summary"];
+    BOOST_TEST(!summary.contains("mean_loss"));
+    BOOST_TEST(summary["rate_rows"] == one.sequences.size());
+    BOOST_TEST(summary["rate_decode_steps"] == 3);
+}
+
 BOOST_AUTO_TEST_CASE(a_model_alone_and_a_text) {
     const fs::path demo = fs::path(PVA_SOURCE_DIR) / "data/demo";
     const Folder folder;
@@ -246,6 +270,9 @@ BOOST_AUTO_TEST_CASE(bad_input) {
         {with_model + "--tokens ids.json --device cuda", 65, "--device cpu"},
         {with_model + "--tokens ids.json --dtype int8", 64, "float32"},
         {with_model + "--text ids.json", 65, "tokenizer"},
+        {with_model + "--tokens ids.json --forward fast --dtype float16", 64, "--forward reference"},
+        {with_model + "--tokens ids.json --dump x.h5 --rates-only", 64, "--rates-only"},
+        {with_model + "--tokens ids.json --dump x.h5 --max-minutes 0.0000001", 75, "stopped on request"},
     };
     for (const Bad& bad : cases) {
         if (bad.arguments.find("--device cuda") != std::string::npos && fs::exists("/dev/nvidiactl")) continue;
