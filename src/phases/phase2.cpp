@@ -407,12 +407,13 @@ Report run_phase2(Context& context, const Phase2Options& options) {
         for (std::size_t l = 0; l < fired.size(); ++l) {
             for (const std::uint64_t count : fired[l]) rates[l].push_back(static_cast<double>(count) / static_cast<double>(general_positions));
         }
-        for (std::size_t l = 0; l < fired.size(); ++l) for_ranking.push_back({static_cast<std::uint32_t>(layers[l]), statistics[l], rates[l]});
+        for (std::size_t l = 0; l < fired.size(); ++l) for_ranking.push_back({static_cast<std::uint32_t>(layers[l]), statistics[l], rates[l], {}});
         analysis::SelectionRule rule;
         rule.max_general_text_rate = options.general_threshold;
         rule.min_rows = static_cast<std::uint64_t>(options.min_rows);
         rule.top_k = static_cast<std::uint32_t>(options.top_k);
-        const analysis::Selection selection = analysis::rank_latents(for_ranking, rule);
+        const analysis::Selection selection = analysis::rank_latents(for_ranking, static_cast<std::uint64_t>(std::count(passed.begin(), passed.end(), std::uint8_t{1})),
+                                                                     static_cast<std::uint64_t>(std::count(passed.begin(), passed.end(), std::uint8_t{0})), rule);
 
         const auto doubles = [&](const std::string& name, auto&& field) {
             std::vector<double> values;

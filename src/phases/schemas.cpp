@@ -148,7 +148,7 @@ const io::FileSchema& latents_schema() {
             s.datasets.push_back({group + "layer", Element::i32, {"rank"}, Filled::at_end, "1", "layer of the latents that speak for " + direction + " programs, best first; -1 behind the last", ""});
             s.datasets.push_back({group + "latent", Element::i32, {"rank"}, Filled::at_end, "1", "index of the latent", ""});
             s.datasets.push_back({group + "score", Element::f64, {"rank"}, Filled::at_end, "1", "distance of its AUROC from one half", ""});
-            s.datasets.push_back({group + "q_value", Element::f64, {"rank"}, Filled::at_end, "1", "Benjamini-Hochberg q of Welch's p among all kept latents of all layers", ""});
+            s.datasets.push_back({group + "q_value", Element::f64, {"rank"}, Filled::at_end, "1", "Benjamini-Hochberg q of Mann-Whitney's p among all latents that fire on enough rows, of all layers", ""});
         }
         return s;
     }();
