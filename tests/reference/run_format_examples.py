@@ -18,6 +18,8 @@ FOLDERS = {
     "dataset": "phase1_0",
     "splits": "phase1_1",
     "temperatures": "phase1_2",
+    "sparse": "phase2",
+    "rates": "phase2",
     "latents": "phase2",
     "validation": "phase3",
     "check": "check",
