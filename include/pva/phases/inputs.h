@@ -17,10 +17,11 @@
 
 namespace pva::phases {
 
-/// Index range of problems, inclusive, as --start and --end give it.
+/// Index range of problems, inclusive, as --start and --end give it, or a piece of it.
 struct RangeOptions {
     std::int64_t start = 0;
     std::optional<std::int64_t> end;  ///< the last problem when not given
+    std::string piece;                ///< "I/N": only piece I, from 0, of N pieces of nearly equal length; empty: all
 };
 void register_options(OptionSet& set, RangeOptions& options);
 
