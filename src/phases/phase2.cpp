@@ -808,6 +808,7 @@ Report run_phase2(Context& context, const Phase2Options& options) {
     const std::vector<int> wanted_layers = mpi::agreed(comm, [&] { return read_layers(options.layers); });
     setup.saes = find_sae_set(context, options.sae, wanted_layers, options.site, program_rows.width(), program_rows.layers(), program_rows.path());
     const auto n_layers = static_cast<std::int64_t>(setup.saes.layers.size());
+    require_usable_text(context, study.model, setup.saes, options.site, setup.rules.text);
     const nlohmann::ordered_json of_text = text_identity(context, setup.rules.text);
     const int threads = thread_count(context, options.threads);
     // The general text goes through the model in the data type of the rows it is compared with.

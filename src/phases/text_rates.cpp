@@ -208,6 +208,17 @@ nlohmann::ordered_json text_identity(Context& context, const TextRules& rules) {
     return identity;
 }
 
+void require_usable_text(Context& context, const ModelInput& model, const SaeSet& saes, const std::string& site, const TextRules& rules) {
+    mpi::agreed(context.comm, [&] {
+        if (is_rates_file(rules.path)) {
+            const io::ResultReader file = io::ResultReader::open(rules.path, rates_schema());
+            require_same(file, model, saes, site, rules);
+        } else if (context.first_rank()) {
+            read_texts(rules.path);
+        }
+    });
+}
+
 std::vector<std::int64_t> rate_layers(const io::ResultReader& file, const std::vector<std::int32_t>& layers) {
     const auto there = file.read<std::int32_t>("layer");
     std::vector<std::int64_t> places;
@@ -256,7 +267,6 @@ TextRates text_rates(Context& context, const ModelInput& model_input, const SaeS
     if (is_rates_file(rules.path)) {
         return mpi::agreed(comm, [&] {
             const io::ResultReader file = io::ResultReader::open(rules.path, rates_schema());
-            require_same(file, model_input, saes, site, rules);
             return rates_of(file, saes.layers);
         });
     }

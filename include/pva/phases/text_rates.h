@@ -50,6 +50,10 @@ RateInterval clustered_rate(const std::vector<std::uint64_t>& fired, const std::
 /// Collective. What belongs to an identity before anything is computed: the SHA-256 of the text or of the finished file, and the rules.
 nlohmann::ordered_json text_identity(Context& context, const TextRules& rules);
 
+/// Collective. Refuses, before anything is written, texts that cannot be read and finished rates that are of another model,
+/// other SAEs, another site or threshold (AgreedError, InputError).
+void require_usable_text(Context& context, const ModelInput& model, const SaeSet& saes, const std::string& site, const TextRules& rules);
+
 /// Collective. Finds the finished file of these texts, SAEs and rules, or computes it and writes
 /// <data>/phase2/rates_<model>_<range>_<time>.h5. `dtype`: of the dataset's own pass. The model is loaded where there is
 /// work only, one copy a node where it pays. Errors (AgreedError): InputError for a file of rates of another model, other
