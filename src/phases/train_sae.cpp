@@ -408,6 +408,8 @@ Report run_train_sae(Context& context, const TrainSaeOptions& options) {
     const std::int64_t longest = std::max<std::int64_t>(options.text.context, 1);
     const model::Model model = load_model(context, model_input.files, placement, options.placement, {4, 4 * longest, 0});
     const kernels::ThreadPool pool(threads);
+    // The fast forward pass has threads of its own; those of the tensor library would only wait beside them, busily.
+    if (placement.engine == model::Engine::fast) model::set_threads(1);
     const bool unfinished = !mpi::on_first_rank(comm, [&] {
                                  std::error_code error;
                                  if (options.fresh) {
