@@ -143,7 +143,7 @@ def train_saelens(model, sequences, bos, d, rate, coefficient):
         sae = BatchTopKTrainingSAE(BatchTopKTrainingSAEConfig(k=arguments.l0, **common))
     else:
         sae = JumpReLUTrainingSAE(JumpReLUTrainingSAEConfig(l0_coefficient=coefficient, l0_warm_up_steps=steps // 10, **common))
-    config = SAETrainerConfig(total_training_samples=steps * arguments.batch, train_batch_size_samples=arguments.batch, lr=rate, lr_warm_up_steps=steps // 20, lr_decay_steps=steps // 5,
+    config = SAETrainerConfig(total_training_samples=steps * arguments.batch, train_batch_size_samples=arguments.batch, lr=rate, lr_end=0.0, lr_warm_up_steps=steps // 20, lr_decay_steps=steps // 5,
                               dead_feature_window=max(1, steps // 10), n_batches_for_norm_estimate=max(1, min(16, steps // 20)), device="cpu", logger=LoggingConfig(log_to_wandb=False))
     start = time.time()
     trained = SAETrainer(cfg=config, sae=sae, data_provider=Stream(model, sequences, bos)).fit()
