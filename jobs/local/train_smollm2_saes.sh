@@ -24,4 +24,4 @@ cp "$text/licences.tsv" "$out/licences.tsv"
 export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
 exec mpirun --oversubscribe --bind-to none -n "$ranks" "$bin/pva_train_sae" --data "$out" --model "$model" --model-name HuggingFaceTB/SmolLM2-135M-Instruct \
     --text "$text/code.jsonl,$text/documentation.jsonl" --layers 10,15,20 --latents 6144 --l0 48 --context 256 --bos yes --separator eos \
-    --batch 2048 --micro-batch 512 --buffer 131072 --checkpoint-minutes 10 --out "$out" "$@"
+    --tokens 2200000 --batch 2048 --micro-batch 512 --learning-rate 2.5e-3 --checkpoint-minutes 10 --out "$out" "$@"
