@@ -2,7 +2,7 @@
 # Sets up, builds, runs the tests, prints the totals.
 #
 #   bash tests/run.sh            what a newcomer runs: under ten minutes after the build
-#   bash tests/run.sh --long     also the kills by the dozen, the sanitizers and the reference comparisons
+#   bash tests/run.sh --long     also the kills by the dozen, the sanitizers, the reference comparisons and the jobs on a real Slurm
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 long=0
@@ -28,6 +28,7 @@ bash jobs/local/get_humaneval.sh || echo "HumanEval could not be fetched: its te
 if ((long)); then
     # A real pretrained model for golden.smollm2, which is skipped without it.
     bash jobs/local/get_smollm2.sh || echo "SmolLM2 could not be fetched: golden.smollm2 will be skipped"
+    bash jobs/local/setup.sh --slurm || echo "Slurm could not be installed: the tests slurm.* will be skipped"
 fi
 
 export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1

@@ -3,6 +3,7 @@
 # cache outside the checkout. Does nothing, quickly and without a network, when all is there.
 #
 #   jobs/local/setup.sh              set up
+#   jobs/local/setup.sh --slurm      also what the tests slurm.* need: Slurm's daemons (tests/run.sh --long does this)
 #   PVA_CACHE=DIR jobs/local/setup.sh   another cache folder (default: $XDG_CACHE_HOME/pva or ~/.cache/pva; with another
 #                                    folder pass -DPVA_LIBTORCH=DIR/libtorch-2.11.0 to CMake)
 #
@@ -18,6 +19,14 @@ packages=(
     bubblewrap libseccomp-dev libhwy-dev
     python3 python3-pip
 )
+case ${1:-} in
+    '') ;;
+    --slurm) packages+=(munge slurmctld slurmd slurm-client) ;;
+    *)
+        echo "usage: jobs/local/setup.sh [--slurm]" >&2
+        exit 64
+        ;;
+esac
 cache=${PVA_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/pva}
 target=$cache/libtorch-$torch_version
 

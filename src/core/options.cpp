@@ -172,7 +172,7 @@ Option OptionSet::add_positional(const std::string& name, std::string& target, c
 
 ParsedAs OptionSet::parse(int argc, const char* const* argv) {
     po::options_description description;
-    description.add_options()("help,h", "")("version", "")("config", po::value<std::string>(), "");
+    description.add_options()("help,h", "")("version", "")("man", "")("config", po::value<std::string>(), "")("completion", po::value<std::string>(), "");
     for (const auto& definition : definitions_) {
         if (definition->is_flag) {
             description.add_options()(definition->name.c_str(), po::value<std::string>()->implicit_value("true")->zero_tokens(), "");
@@ -191,8 +191,8 @@ ParsedAs OptionSet::parse(int argc, const char* const* argv) {
             while (!name.empty() && name.front() == '-') name.erase(name.begin());
             std::string nearest;
             std::size_t distance = std::string::npos;
-            std::vector<std::string> names{"help", "version", "config"};
-            for (const auto& definition : definitions_) names.push_back(definition->name);
+            std::vector<std::string> names;
+            for (const OptionDescription& option : describe()) names.push_back(option.name);
             for (const std::string& candidate : names) {
                 const std::size_t d = edit_distance(name, candidate);
                 if (d < distance) {
@@ -233,6 +233,12 @@ ParsedAs OptionSet::parse(int argc, const char* const* argv) {
     }
     if (values.count("help") != 0) return ParsedAs::help;
     if (values.count("version") != 0) return ParsedAs::version;
+    if (values.count("man") != 0) return ParsedAs::man;
+    if (values.count("completion") != 0) {
+        const std::string shell = values["completion"].as<std::string>();
+        if (shell != "bash") throw UsageError("--completion is made for bash only, not for '" + shell + "'");
+        return ParsedAs::completion;
+    }
 
     if (values.count("config") != 0) {
         config_path_ = values["config"].as<std::string>();
@@ -275,13 +281,43 @@ ParsedAs OptionSet::parse(int argc, const char* const* argv) {
     return ParsedAs::run;
 }
 
+std::vector<OptionDescription> OptionSet::describe() const {
+    std::vector<OptionDescription> result;
+    for (const auto& definition : definitions_) {
+        OptionDescription option;
+        option.name = definition->name;
+        option.value_name = definition->value_name;
+        option.help = definition->help;
+        option.words = definition->words;
+        option.is_required = definition->is_required;
+        option.is_positional = definition->name == positional_;
+        if (!definition->is_flag) {
+            const nlohmann::ordered_json value = definition->get();
+            if (!value.is_null()) option.default_text = value.is_string() ? value.get<std::string>() : value.dump();
+        }
+        result.push_back(std::move(option));
+    }
+    const auto common = [&result](const std::string& name, const std::string& value_name, const std::string& help) -> OptionDescription& {
+        OptionDescription& option = result.emplace_back();
+        option.name = name;
+        option.value_name = value_name;
+        option.help = help;
+        return option;
+    };
+    common("config", "FILE", "read options from FILE, one `name = value` a line; the command line wins");
+    common("help", "", "show this text");
+    common("version", "", "show version, commit, compiler and libraries");
+    common("man", "", "print the manual page (try: " + program_ + " --man | man -l -)");
+    common("completion", "SHELL", "print what the shell needs to complete these options").words = {"bash"};
+    return result;
+}
+
 std::string OptionSet::help() const {
     std::ostringstream out;
     out << summary_ << "\n\nUsage: " << program_;
-    if (!positional_.empty()) {
-        for (const auto& definition : definitions_) {
-            if (definition->name == positional_) out << " " << definition->value_name;
-        }
+    const std::vector<OptionDescription> options = describe();
+    for (const OptionDescription& option : options) {
+        if (option.is_positional) out << " " << option.value_name;
     }
     out << " [options]\n\nOptions\n";
     const auto line = [&out](const std::string& left, const std::string& text) {
@@ -307,22 +343,16 @@ std::string OptionSet::help() const {
         }
         out << current << "\n";
     };
-    for (const auto& definition : definitions_) {
-        std::string text = definition->help;
-        if (!definition->words.empty()) text += " (" + join(definition->words, ", ") + ")";
-        if (!definition->is_flag) {
-            const nlohmann::ordered_json value = definition->get();
-            if (definition->is_required) {
-                text += " [needed]";
-            } else if (!value.is_null() && !(value.is_string() && value.get<std::string>().empty())) {
-                text += " [" + (value.is_string() ? value.get<std::string>() : value.dump()) + "]";
-            }
+    for (const OptionDescription& option : options) {
+        std::string text = option.help;
+        if (!option.words.empty()) text += " (" + join(option.words, ", ") + ")";
+        if (option.is_required) {
+            text += " [needed]";
+        } else if (!option.default_text.empty()) {
+            text += " [" + option.default_text + "]";
         }
-        line("--" + definition->name + (definition->is_flag ? "" : " " + definition->value_name), text);
+        line("--" + option.name + (option.value_name.empty() ? "" : " " + option.value_name), text);
     }
-    line("--config FILE", "read options from FILE, one `name = value` a line; the command line wins");
-    line("--help", "show this text");
-    line("--version", "show version and build");
     if (!examples_.empty()) {
         out << "\nExamples\n";
         for (const std::string& example : examples_) out << "  " << example << "\n";

@@ -9,7 +9,9 @@
 
 namespace pva {
 
-BuildInfo build_info() { return {PVA_VERSION, PVA_GIT_SHA, PVA_BUILD_TYPE, PVA_COMPILER, PVA_TORCH_VERSION}; }
+BuildInfo build_info() {
+    return {PVA_VERSION, PVA_GIT_SHA, PVA_BUILD_TYPE, PVA_COMPILER, PVA_TORCH_VERSION, PVA_FLAGS, PVA_SYSTEM, PVA_OTHER_LIBRARIES};
+}
 
 nlohmann::ordered_json to_json(const Provenance& provenance) {
     nlohmann::ordered_json json;

@@ -48,10 +48,21 @@ std::optional<std::string> singleton_refusal(const EnvironmentLookup& lookup, in
     return std::nullopt;
 }
 
+std::optional<std::string> launcher_warning(const EnvironmentLookup& lookup) {
+    const auto tasks = lookup("SLURM_STEP_NUM_TASKS");
+    if (!tasks || std::atoi(tasks->c_str()) < 2 || lookup("OMPI_COMM_WORLD_SIZE") || lookup("PMIX_RANK")) return std::nullopt;
+    return "started by srun without PMIx (" + *tasks + " processes). If MPI fails to start now, that is why: use `srun --mpi=pmix` where Open MPI was built "
+           "with PMIx, else mpirun";
+}
+
 Environment::Environment() : uncaught_(std::uncaught_exceptions()) {
     std::array<std::optional<std::string>, 3> before = {process_environment("OMPI_COMM_WORLD_SIZE"),
                                                         process_environment("SLURM_STEP_NUM_TASKS"),
                                                         process_environment("PMI_SIZE")};
+#ifdef OPEN_MPI
+    // Without a launcher that it knows Open MPI ends the process inside MPI_Init, with a message that blames its own build.
+    if (const auto warning = launcher_warning(process_environment); warning && launcher_rank() == 0) std::cerr << "pva: warning: " << *warning << std::endl;
+#endif
     int provided = 0;
     check(MPI_Init_thread(nullptr, nullptr, MPI_THREAD_SERIALIZED, &provided), "MPI_Init_thread", __FILE__, __LINE__);
     PVA_MPI(MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN));

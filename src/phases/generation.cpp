@@ -20,6 +20,10 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
+// Programs whose tests are not over, for each test worker, before writing pauses: tests of 10 s each end within the 180 s that the
+// job scripts leave between USR1 and the time limit.
+constexpr std::size_t most_waiting_tests = 16;
+
 double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
 std::vector<std::string> stop_strings_of(const WritingOptions& options) {
@@ -297,15 +301,17 @@ bool Loop::work(const std::vector<Batch>& own, mpi::Bulletin& bulletin, const st
     auto told_work = Clock::now() - std::chrono::hours(1);
     while (true) {
         const bool stopping = bulletin.stop_requested();
+        // Few programs wait for their tests, so that a stop need not wait for many.
+        const bool tests_lag = testing_.size() >= most_waiting_tests * static_cast<std::size_t>(plan_.test_workers);
         const auto may_go_on = [&] { return alone_ ? engine_.idle() : engine_.free_slots() > 0; };
-        while (!stopping && next < own.size() && may_go_on()) {
+        while (!stopping && !tests_lag && next < own.size() && may_go_on()) {
             for (const Item& item : own[next].items) submit(item);
             ++next;
         }
         if (!engine_.idle())
             engine_.step([&](std::size_t job, std::size_t branch, generate::Generation generation) { take(job, branch, std::move(generation)); });
         // Nothing to write meanwhile: wait for a test. Few tests in hand: the engine goes on first.
-        collect(engine_.idle() && (stopping || next == own.size()));
+        collect(engine_.idle() && (stopping || tests_lag || next == own.size()));
         if (written_ > told_units) bulletin.add_done(written_ - told_units, solved_ - told_solved);
         told_units = written_;
         told_solved = solved_;

@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <fstream>
 #include <iterator>
+#include <tuple>
 
 #include "pva/core/error.h"
 #include "pva/mpi/agree.h"
@@ -17,6 +18,22 @@ namespace pva::phases {
 void register_options(OptionSet& set, RangeOptions& options) {
     set.add("start", options.start, "I", "index of the first problem, from 0").at_least(0);
     set.add("end", options.end, "I", "index of the last problem, inclusive; the last of the file when not given").at_least(0);
+    set.add("piece", options.piece, "I/N", "only piece I (from 0) of N nearly equal pieces of the range, as in a job array; pva_merge joins them");
+}
+
+std::pair<std::int64_t, std::int64_t> piece_of(std::int64_t start, std::int64_t end, const std::string& piece) {
+    const std::size_t slash = piece.find('/');
+    const auto is_number = [](const std::string& text) { return !text.empty() && text.size() <= 9 && text.find_first_not_of("0123456789") == std::string::npos; };
+    if (slash == std::string::npos || !is_number(piece.substr(0, slash)) || !is_number(piece.substr(slash + 1)) || std::stoll(piece.substr(slash + 1)) == 0) {
+        throw UsageError("--piece takes I/N, such as 0/4 for the first of four pieces, not '" + piece + "'");
+    }
+    const std::int64_t index = std::stoll(piece.substr(0, slash));
+    const std::int64_t pieces = std::stoll(piece.substr(slash + 1));
+    const std::int64_t length = end - start + 1;
+    if (index >= pieces) throw UsageError("--piece " + piece + ": pieces are counted from 0, so the last one is " + std::to_string(pieces - 1));
+    if (pieces > length) throw UsageError("--piece " + piece + ": " + std::to_string(length) + " problems make no " + std::to_string(pieces) + " pieces");
+    const auto begin_of = [&](std::int64_t i) { return start + i * (length / pieces) + std::min(i, length % pieces); };
+    return {begin_of(index), begin_of(index + 1) - 1};
 }
 
 std::string ProblemRange::name() const {
@@ -39,6 +56,7 @@ ProblemRange load_range(Context& context, const std::string& path, const RangeOp
             throw UsageError((options.end ? "--end " + std::to_string(range.end) : "--start " + std::to_string(range.start)) + " is beyond the last problem: " +
                              path + " holds " + std::to_string(n) + ", indices 0 to " + std::to_string(n - 1));
         }
+        if (!options.piece.empty()) std::tie(range.start, range.end) = piece_of(range.start, range.end, options.piece);
         return range;
     });
 }

@@ -131,6 +131,7 @@ Report run_phase1(Context& context, const Phase1Options& options) {
     const text::Tokenizer tokenizer = load_tokenizer(context, model_input);
     const int threads = thread_count(context, options.writing.threads);
     GenerationPlan generation;
+    generation.test_workers = options.python.test_workers;
     generation.problems = prompted_problems(context, range.problems(), prompt_template, tokenizer);
     generation.temperatures = {options.temperature};
     generation.samples = options.samples;

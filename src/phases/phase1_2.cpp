@@ -163,6 +163,7 @@ Report run_phase1_2(Context& context, const Phase12Options& options) {
     const text::Tokenizer tokenizer = load_tokenizer(context, study.model);
     const int threads = thread_count(context, options.writing.threads);
     GenerationPlan generation;
+    generation.test_workers = options.python.test_workers;
     generation.problems = prompted_problems(context, problems, prompt_template, tokenizer);
     generation.temperatures = temperatures;
     generation.samples = options.samples;

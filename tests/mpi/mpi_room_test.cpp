@@ -168,6 +168,20 @@ BOOST_AUTO_TEST_CASE(singletons_are_recognised) {
     // mpirun -n 1 inside a larger allocation is rightful.
     BOOST_TEST(!refused({{"SLURM_STEP_NUM_TASKS", "4"}, {"OMPI_COMM_WORLD_SIZE", "1"}}, 1));
     BOOST_TEST(!refused({{"SLURM_NTASKS", "4"}}, 1));
+
+    const auto warned = [](const Pairs& environment) {
+        const auto warning = mpi::launcher_warning([&](const std::string& name) -> std::optional<std::string> {
+            const auto found = environment.find(name);
+            if (found == environment.end()) return std::nullopt;
+            return found->second;
+        });
+        return warning.value_or("").find("srun --mpi=pmix") != std::string::npos;
+    };
+    BOOST_TEST(!warned({}));
+    BOOST_TEST(warned({{"SLURM_STEP_NUM_TASKS", "2"}}));
+    BOOST_TEST(!warned({{"SLURM_STEP_NUM_TASKS", "1"}}));
+    BOOST_TEST(!warned({{"SLURM_STEP_NUM_TASKS", "2"}, {"PMIX_RANK", "0"}}));
+    BOOST_TEST(!warned({{"SLURM_STEP_NUM_TASKS", "2"}, {"OMPI_COMM_WORLD_SIZE", "2"}}));
 }
 
 BOOST_AUTO_TEST_CASE(one_rank_one_gpu) {

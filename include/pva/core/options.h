@@ -30,8 +30,19 @@ class Option {
     Definition* definition_;
 };
 
-/// What `OptionSet::parse` found on the command line.
-enum class ParsedAs { run, help, version };
+/// What `OptionSet::parse` found on the command line: a request to run, or for one of the texts.
+enum class ParsedAs { run, help, version, man, completion };
+
+/// One option as registered, for texts made from the registration.
+struct OptionDescription {
+    std::string name;
+    std::string value_name;          ///< empty for a switch
+    std::string help;
+    std::vector<std::string> words;  ///< the allowed words, if it takes some only
+    std::string default_text;        ///< empty when there is none
+    bool is_required = false;
+    bool is_positional = false;      ///< may also stand without its name
+};
 
 /// The options of one executable. Values come from the command line, then `--config FILE` (lines `name = value`),
 /// then the defaults, which are the targets' values at registration.
@@ -59,7 +70,11 @@ class OptionSet {
     /// value, a missing required one, an unreadable configuration file.
     ParsedAs parse(int argc, const char* const* argv);
 
+    /// In order of registration; at the end those that every executable has: config, help, version, man, completion.
+    std::vector<OptionDescription> describe() const;
     std::string help() const;
+    const std::string& summary() const { return summary_; }
+    const std::vector<std::string>& examples() const { return examples_; }
     const std::string& program() const { return program_; }
     /// All options with their values after parsing.
     nlohmann::ordered_json values() const;

@@ -15,6 +15,9 @@ struct BuildInfo {
     std::string build_type;  ///< Release, Debug, ...
     std::string compiler;
     std::string torch_version;
+    std::string flags;            ///< compiler flags of the build type
+    std::string system;           ///< what it was built on: "Linux x86_64"
+    std::string other_libraries;  ///< libraries and versions as the configure step found them
 };
 BuildInfo build_info();
 

@@ -20,6 +20,10 @@ using EnvironmentLookup = std::function<std::optional<std::string>(const std::st
 /// step_tasks, ompi_size: the environment as it was before MPI_Init, which may change it.
 std::optional<std::string> singleton_refusal(const EnvironmentLookup& lookup, int world_size);
 
+/// For Open MPI: a warning when srun started several processes without PMIx; nothing otherwise. Such a start is right with some builds, so it is
+/// no refusal.
+std::optional<std::string> launcher_warning(const EnvironmentLookup& lookup);
+
 class Environment {
   public:
     /// Initialises MPI (serialized threads), sets MPI_ERRORS_RETURN. Errors: UsageError for a singleton launched several times.

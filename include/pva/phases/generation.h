@@ -59,6 +59,7 @@ struct GenerationPlan {
     std::int64_t samples = 1;
     WritingOptions writing;
     int threads = 1;
+    std::int64_t test_workers = 1;  ///< programs tested at the same time by each rank
     model::CaptureRequest capture;  ///< at the last prompt token; empty layers: nothing is captured
 
     std::int64_t units() const { return static_cast<std::int64_t>(problems.size() * temperatures.size()); }

@@ -5,6 +5,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "pva/io/reader.h"
@@ -17,12 +18,17 @@
 
 namespace pva::phases {
 
-/// Index range of problems, inclusive, as --start and --end give it.
+/// Index range of problems, inclusive, as --start and --end give it, or a piece of it.
 struct RangeOptions {
     std::int64_t start = 0;
     std::optional<std::int64_t> end;  ///< the last problem when not given
+    std::string piece;                ///< "I/N": only piece I, from 0, of N pieces of nearly equal length; empty: all
 };
 void register_options(OptionSet& set, RangeOptions& options);
+
+/// First and last index of a piece "I/N" of an inclusive range; the first pieces are longer by one where N does not divide the length.
+/// Errors: UsageError for another form, I >= N, and more pieces than problems.
+std::pair<std::int64_t, std::int64_t> piece_of(std::int64_t start, std::int64_t end, const std::string& piece);
 
 struct ProblemRange {
     tasks::ProblemSet set;        ///< all problems

@@ -4,6 +4,7 @@
 #include <boost/test/unit_test.hpp>
 
 #include "pva/core/error.h"
+#include "pva/core/option_texts.h"
 #include "scratch.h"
 
 using namespace pva;
@@ -183,7 +184,7 @@ BOOST_AUTO_TEST_CASE(help_names_everything) {
     const std::string help = sample.set.help();
     for (const char* part : {"Does this and that.", "Usage: pva_sample DIR [options]", "--model DIR", "[needed]", "--compat NAME", "(none, paper) [none]", "--seed N", "[7]",
                              "--filter-rate R", "[0.02]", "--end N", "--fresh", "start over", "--folder DIR", "--data DIR", "[data]", "--json FILE",
-                             "--log-level LEVEL", "(error, warning, info, debug) [info]", "--max-minutes M", "--config FILE", "--help", "--version",
+                             "--log-level LEVEL", "(error, warning, info, debug) [info]", "--max-minutes M", "--config FILE", "--help", "--version", "--man", "--completion SHELL",
                              "pva_sample --model M --end 3", "75 stopped on request"}) {
         BOOST_TEST(help.find(part) != std::string::npos, part << " in:\n" << help);
     }
@@ -192,6 +193,59 @@ BOOST_AUTO_TEST_CASE(help_names_everything) {
         BOOST_TEST(end - at <= 120u);
         at = end + 1;
     }
+}
+
+BOOST_AUTO_TEST_CASE(requests_for_texts) {
+    BOOST_TEST((Sample().parse({"--man"}) == ParsedAs::man));
+    BOOST_TEST((Sample().parse({"--completion", "bash"}) == ParsedAs::completion));
+    BOOST_TEST((Sample().parse({"--version"}) == ParsedAs::version));
+    check_refused({"--completion", "tcsh"}, {"bash only", "'tcsh'"});
+    check_refused({"--completion"}, {"completion"});
+    check_refused({"--model", "m", "--completoin", "bash"}, {"--completion"});
+}
+
+BOOST_AUTO_TEST_CASE(descriptions) {
+    const Sample sample;
+    const std::vector<OptionDescription> options = sample.set.describe();
+    BOOST_REQUIRE(options.size() == 11u + 5u);
+    BOOST_TEST(options[0].name == "model");
+    BOOST_TEST(options[0].is_required);
+    BOOST_TEST(options[1].words == (std::vector<std::string>{"none", "paper"}), boost::test_tools::per_element());
+    BOOST_TEST(options[1].default_text == "none");
+    BOOST_TEST(options[2].default_text == "7");
+    BOOST_TEST(options[4].default_text.empty());
+    BOOST_TEST(options[5].value_name.empty());
+    BOOST_TEST(options[6].is_positional);
+    BOOST_TEST(!options[5].is_positional);
+    BOOST_TEST(options.back().name == "completion");
+}
+
+BOOST_AUTO_TEST_CASE(manual_page_names_everything) {
+    const Sample sample;
+    const std::string page = man_page(sample.set, "pva 9.8");
+    for (const char* part : {".TH PVA_SAMPLE 1 \"\" \"pva 9.8\"", ".SH NAME\npva_sample \\- Does this and that\n", ".SH OPTIONS", "\\fB\\-\\-filter\\-rate\\fR \\fIR\\fR\nrate above which latents are dropped.\nDefault: 0.02.",
+                             "One of: none, paper.\nDefault: none.", "\\fB\\-\\-model\\fR \\fIDIR\\fR\nfolder of the model.\nNeeded.", "\\fB\\-\\-fresh\\fR\nstart over.\n", ".SH EXIT STATUS",
+                             ".EX\npva_sample \\-\\-model M \\-\\-end 3\n.EE", "\\-\\-version", ".I DIR\n"}) {
+        BOOST_TEST(page.find(part) != std::string::npos, part << " in:\n" << page);
+    }
+    // Text that roff would take for its own.
+    std::string target;
+    OptionSet odd("pva_odd", ".A request? 'No' \\n", {"'quoted' --x"});
+    odd.add("x", target, "X", ".so it's a `back\\slash` ^~");
+    const std::string odd_page = man_page(odd, "v");
+    BOOST_TEST(odd_page.find("\n.so") == std::string::npos);
+    BOOST_TEST(odd_page.find("\\&.so it\\(aqs a \\(gaback\\eslash\\(ga \\(ha\\(ti") != std::string::npos, odd_page);
+    BOOST_TEST(odd_page.find("\n\\&.A request? \\(aqNo\\(aq \\en") != std::string::npos, odd_page);
+}
+
+BOOST_AUTO_TEST_CASE(completion_names_everything) {
+    const Sample sample;
+    const std::string code = bash_completion(sample.set);
+    for (const char* part : {"complete -F _pva_sample pva_sample", "--compat) _pva_sample_offer words 'none paper'", "--config) _pva_sample_offer files", "--data) _pva_sample_offer folders",
+                             "--model) _pva_sample_offer folders", "--seed) _pva_sample_offer none", "--log-level) _pva_sample_offer words 'error warning info debug'", "--fresh"}) {
+        BOOST_TEST(code.find(part) != std::string::npos, part << " in:\n" << code);
+    }
+    BOOST_TEST(code.find("--fresh)") == std::string::npos);
 }
 
 BOOST_AUTO_TEST_CASE(values_and_identity) {

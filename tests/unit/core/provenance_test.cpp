@@ -22,7 +22,7 @@ BOOST_AUTO_TEST_CASE(joining) {
 BOOST_AUTO_TEST_CASE(as_json) {
     Provenance made;
     made.program = "pva_sample";
-    made.build = {"1.2.3", "abc", "Release", "GNU 12", "2.11.0"};
+    made.build = {"1.2.3", "abc", "Release", "GNU 12", "2.11.0", "-O3", "Linux", "Boost 1.74"};
     made.libraries = {{"MPI", "Open MPI v4"}, {"HDF5", "1.10.8"}};
     made.options = {{"zeta", 1}, {"alpha", nullptr}};
     made.inputs = {{"problems", "p.jsonl", "00ff"}, {"model", "m", "11ee"}};
