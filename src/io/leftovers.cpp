@@ -76,7 +76,8 @@ PartFile read_part(const fs::path& path) {
     text.resize(std::strlen(text.c_str()));
     const auto json = nlohmann::ordered_json::parse(text, nullptr, false);
     if (json.is_object() && json.contains("provenance")) {
-        for (const auto& [name, value] : json["provenance"].value("options", nlohmann::ordered_json::object()).items()) {
+        part.run.ranks = json["provenance"].value("ranks", 1);
+        for (const auto& [name, value] : json["provenance"].value("given", nlohmann::ordered_json::object()).items()) {
             if (value.is_null() || value == false || value == "") continue;
             part.run.arguments.push_back("--" + name);
             if (value != true) part.run.arguments.push_back(value.is_string() ? value.get<std::string>() : value.dump());

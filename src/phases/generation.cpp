@@ -274,6 +274,7 @@ void Loop::write(std::int64_t unit) {
         columns["residual/" + std::string(model::site_name(plan_.capture.site))] = io::to_bytes(whole.samples.front().generation.residual);
     }
     file_.write_unit(unit, columns);
+    context_.log.debug("unit " + std::to_string(unit) + " (problem " + plan_.problems[static_cast<std::size_t>(unit) / plan_.temperatures.size()].problem.name + ") is written");
     units_.erase(unit);
     ++written_;
     ++unsaved_;

@@ -15,7 +15,8 @@ struct UnfinishedRun {
     std::int64_t total = 0;
     bool alive = false;       ///< a process holds its lock
     std::string program;      ///< "pva_phase1"
-    std::vector<std::string> arguments;  ///< that the run was started with, options at their defaults left out where known
+    int ranks = 1;            ///< it was started with
+    std::vector<std::string> arguments;  ///< the options it was given, one word each
 };
 
 /// All of them below <data>, by path. A file that cannot be read is left out and named by `leftovers`. On file systems
