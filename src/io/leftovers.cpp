@@ -77,10 +77,12 @@ PartFile read_part(const fs::path& path) {
     const auto json = nlohmann::ordered_json::parse(text, nullptr, false);
     if (json.is_object() && json.contains("provenance")) {
         part.run.ranks = json["provenance"].value("ranks", 1);
-        for (const auto& [name, value] : json["provenance"].value("given", nlohmann::ordered_json::object()).items()) {
-            if (value.is_null() || value == false || value == "") continue;
+        const auto given = json["provenance"].value("given", nlohmann::ordered_json::object());
+        for (const auto& [name, value] : given.items()) {
+            const bool is_switch = value.is_boolean();
+            if (value.is_null() || (is_switch && !value.get<bool>()) || (value.is_string() && value.get<std::string>().empty())) continue;
             part.run.arguments.push_back("--" + name);
-            if (value != true) part.run.arguments.push_back(value.is_string() ? value.get<std::string>() : value.dump());
+            if (!is_switch) part.run.arguments.push_back(value.is_string() ? value.get<std::string>() : value.dump());
         }
     }
     return part;

@@ -90,6 +90,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=8)
     parser.add_argument("--max-new-tokens", type=int, default=0)
     parser.add_argument("--problem-count", type=int, default=0, help="the first so many only")
+    parser.add_argument("--kernels-bench", type=pathlib.Path, help="build/release/tests/kernels_bench: measures what the machine can do")
     parser.add_argument("--peer", default="")
     arguments = parser.parse_args()
     arguments.max_new_tokens = arguments.max_new_tokens or (300 if arguments.study == "humaneval" else 128)
@@ -144,13 +145,32 @@ def main() -> None:
         shared = [sum(1 for _ in iter_equal(a, b)) for a, b in zip(ours, answers)]
         equal = sum(1 for a, b, n in zip(ours, answers, shared) if n >= min(len(a), len(b)))
         measured = summary["measured"]
-        print(json.dumps({
+        roofline = {}
+        if arguments.kernels_bench:
+            with subprocess.Popen([arguments.kernels_bench, str(arguments.threads)], stdout=subprocess.PIPE, text=True) as bench:
+                line = next(line for line in bench.stdout if "GFLOP/s" in line)
+                bench.kill()
+            peak = float(line.split(": ")[1].split(" GFLOP/s")[0])
+            decode, prefill = flops(arguments.model)
+            roofline = {"peak_gflops": peak, "decode_share_of_peak": round(measured["decode_tokens_per_rank_second"] * decode / peak / 1e9, 3),
+                        "prefill_share_of_peak": round(measured["prefill_tokens_per_rank_second"] * prefill / peak / 1e9, 3)}
+        print(json.dumps({**roofline,
             "study": arguments.study, "problems": count, "pva_seconds": round(pva_seconds, 1), "peer_generation_seconds": round(generation_seconds, 1),
             "peer_testing_seconds": round(test_seconds, 1), "times_faster": round((generation_seconds + test_seconds) / pva_seconds, 2),
             "pva_tokens": sum(map(len, ours)), "peer_tokens": sum(map(len, answers)), "answers_that_agree_as_far_as_both_go": equal,
             "pva_solved": summary["solved"], "peer_solved": passed, "pva_decode_tokens_per_second": round(measured["decode_tokens_per_rank_second"], 1),
             "pva_prefill_tokens_per_second": round(measured["prefill_tokens_per_rank_second"], 1),
             "seconds_1_rank_1_thread": round(by_ranks[1], 1), "seconds_2_ranks_1_thread": round(by_ranks[2], 1), "scaling_1_to_2_ranks": round(by_ranks[1] / by_ranks[2], 2)}, indent=1))
+
+
+def flops(model: str) -> tuple[float, float]:
+    """Operations of the linear layers for a token: decoding (with logits), reading a prompt (without)."""
+    with open(os.path.join(model, "model.safetensors"), "rb") as file:
+        header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+    sizes = {name: entry["shape"][0] * entry["shape"][1] for name, entry in header.items() if name != "__metadata__" and len(entry["shape"]) == 2}
+    embedding = max(size for name, size in sizes.items() if "embed" in name)
+    blocks = sum(size for name, size in sizes.items() if "embed" not in name and "lm_head" not in name)
+    return 2.0 * (blocks + embedding), 2.0 * blocks
 
 
 def iter_equal(a, b):
