@@ -12,6 +12,7 @@ namespace pva::mpi {
 namespace {
 constexpr std::size_t piece_bytes = std::size_t{256} << 20;  // counts of MPI calls are ints
 constexpr int gather_tag = 11;
+constexpr int exchange_tag = 12;
 }  // namespace
 
 Communicator::Communicator(MPI_Comm parent) : uncaught_(std::uncaught_exceptions()) {
@@ -112,6 +113,52 @@ std::vector<std::vector<std::byte>> Communicator::gather(std::span<const std::by
         }
     }
     return result;
+}
+
+void Communicator::exchange(std::span<const std::span<const std::byte>> send,
+                            std::span<const std::span<std::byte>> receive) const {
+    if (send.size() != static_cast<std::size_t>(size_) || receive.size() != send.size())
+        throw InternalError("Communicator::exchange wants one span a rank");
+    std::vector<MPI_Request> requests;
+    // Pieces of one pair of ranks arrive in the order they were sent.
+    for (int step = 1; step < size_; ++step) {
+        const int source = (rank_ + size_ - step) % size_;
+        const std::span<std::byte> target = receive[static_cast<std::size_t>(source)];
+        for (std::size_t at = 0; at < target.size(); at += piece_bytes) {
+            const std::size_t count = std::min(piece_bytes, target.size() - at);
+            requests.emplace_back();
+            PVA_MPI(MPI_Irecv(target.data() + at, static_cast<int>(count), MPI_BYTE, source, exchange_tag, handle_, &requests.back()));
+        }
+    }
+    for (int step = 1; step < size_; ++step) {
+        const int target = (rank_ + step) % size_;
+        const std::span<const std::byte> bytes = send[static_cast<std::size_t>(target)];
+        for (std::size_t at = 0; at < bytes.size(); at += piece_bytes) {
+            const std::size_t count = std::min(piece_bytes, bytes.size() - at);
+            requests.emplace_back();
+            PVA_MPI(MPI_Isend(bytes.data() + at, static_cast<int>(count), MPI_BYTE, target, exchange_tag, handle_, &requests.back()));
+        }
+    }
+    const std::span<const std::byte> own = send[static_cast<std::size_t>(rank_)];
+    if (own.size() != receive[static_cast<std::size_t>(rank_)].size()) throw InternalError("Communicator::exchange: sizes disagree");
+    if (own.data() != receive[static_cast<std::size_t>(rank_)].data()) std::copy(own.begin(), own.end(), receive[static_cast<std::size_t>(rank_)].begin());
+    PVA_MPI(MPI_Waitall(static_cast<int>(requests.size()), requests.data(), MPI_STATUSES_IGNORE));
+}
+
+void Communicator::share_blocks(std::span<std::byte> whole, std::span<const std::size_t> offsets) const {
+    if (offsets.size() != static_cast<std::size_t>(size_) + 1 || offsets.back() > whole.size())
+        throw InternalError("Communicator::share_blocks: offsets do not fit");
+    std::vector<std::span<const std::byte>> send;
+    std::vector<std::span<std::byte>> receive;
+    const auto block = [&](int rank) {
+        const auto r = static_cast<std::size_t>(rank);
+        return whole.subspan(offsets[r], offsets[r + 1] - offsets[r]);
+    };
+    for (int rank = 0; rank < size_; ++rank) {
+        send.push_back(block(rank_));
+        receive.push_back(block(rank));
+    }
+    exchange(send, receive);
 }
 
 LocalPlace local_place(const Communicator& comm) {

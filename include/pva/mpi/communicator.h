@@ -41,6 +41,12 @@ class Communicator {
     std::vector<std::string> all_gather(const std::string& text) const;
     /// Collective. Bytes of every rank, in rank order, on rank 0; an empty vector elsewhere. Any size (sent in pieces).
     std::vector<std::vector<std::byte>> gather(std::span<const std::byte> bytes) const;
+    /// Collective. Rank r gets send[r] into its receive[this rank]; what a rank sends to itself is copied. Both have one
+    /// span a rank, and sizes that agree on both sides, which may be 0. Any size (sent in pieces).
+    void exchange(std::span<const std::span<const std::byte>> send, std::span<const std::span<std::byte>> receive) const;
+    /// Collective. The blocks of `whole`, rank r's from offsets[r] to offsets[r + 1], each written by its rank: afterwards
+    /// every rank has all. offsets: [ranks + 1], the same on every rank.
+    void share_blocks(std::span<std::byte> whole, std::span<const std::size_t> offsets) const;
 
   private:
     MPI_Comm handle_ = MPI_COMM_NULL;

@@ -1,0 +1,172 @@
+// Safetensors and npz, written.
+#include "pva/io/array_files.h"
+
+#include <zlib.h>
+
+#include <algorithm>
+#include <bit>
+#include <limits>
+#include <nlohmann/json.hpp>
+#include <set>
+
+#include "pva/core/error.h"
+#include "pva/io/whole_file.h"
+
+namespace pva::io {
+
+static_assert(std::endian::native == std::endian::little, "both formats are little-endian");
+
+namespace {
+
+std::span<const std::byte> bytes_of(const NamedArray& array) {
+    return std::visit([](const auto& values) { return std::as_bytes(values); }, array.values);
+}
+
+void check(std::span<const NamedArray> arrays) {
+    std::set<std::string> names;
+    for (const NamedArray& array : arrays) {
+        std::size_t n = 1;
+        for (const std::int64_t extent : array.shape) n *= static_cast<std::size_t>(extent);
+        const std::size_t held = std::visit([](const auto& values) { return values.size(); }, array.values);
+        if (n != held) throw InternalError("array " + array.name + ": its shape asks for " + std::to_string(n) + " values, it has " + std::to_string(held));
+        if (!names.insert(array.name).second) throw InternalError("array " + array.name + " is there twice");
+    }
+}
+
+template <typename T>
+void append(std::string& bytes, T value) {
+    bytes.append(reinterpret_cast<const char*>(&value), sizeof(T));
+}
+
+std::uint32_t crc_of(std::string_view head, std::span<const std::byte> data) {
+    uLong crc = ::crc32_z(0, reinterpret_cast<const Bytef*>(head.data()), head.size());
+    crc = ::crc32_z(crc, reinterpret_cast<const Bytef*>(data.data()), data.size());
+    return static_cast<std::uint32_t>(crc);
+}
+
+/// Magic, version 1.0 and the dictionary, padded so that the data begins at a multiple of 64 bytes of the member.
+std::string npy_head(const NamedArray& array) {
+    std::string shape;
+    for (const std::int64_t extent : array.shape) shape += std::to_string(extent) + (array.shape.size() == 1 ? "," : ", ");
+    if (array.shape.size() > 1) shape.resize(shape.size() - 2);
+    std::string dictionary = "{'descr': '<f4', 'fortran_order': False, 'shape': (" + shape + "), }";
+    dictionary += std::string(63 - (10 + dictionary.size()) % 64, ' ') + "\n";
+    std::string head = "\x93NUMPY\x01";
+    head += '\0';
+    append(head, static_cast<std::uint16_t>(dictionary.size()));
+    return head + dictionary;
+}
+
+}  // namespace
+
+void write_safetensors(const std::string& path, std::span<const NamedArray> arrays, const std::map<std::string, std::string>& metadata) {
+    check(arrays);
+    nlohmann::ordered_json header;
+    if (!metadata.empty()) header["__metadata__"] = metadata;
+    std::size_t offset = 0;
+    for (const NamedArray& array : arrays) {
+        const std::size_t end = offset + bytes_of(array).size();
+        const bool is_float = std::holds_alternative<std::span<const float>>(array.values);
+        header[array.name] = {{"dtype", is_float ? "F32" : "I64"}, {"shape", array.shape}, {"data_offsets", {offset, end}}};
+        offset = end;
+    }
+    std::string json = header.dump();
+    json.resize((json.size() + 7) / 8 * 8, ' ');  // data aligned, as the library itself does
+    std::string head;
+    append(head, static_cast<std::uint64_t>(json.size()));
+    WholeFile file(path);
+    file.write(head + json);
+    for (const NamedArray& array : arrays) file.write(bytes_of(array));
+    file.finish();
+}
+
+void write_npz(const std::string& path, std::span<const NamedArray> arrays) {
+    check(arrays);
+    constexpr std::uint64_t most = std::numeric_limits<std::uint32_t>::max();
+    constexpr std::uint16_t date = 0x0021;  // 1 January 1980, the first that ZIP has
+    WholeFile file(path);
+    std::string directory;
+    std::uint64_t offset = 0;
+    for (const NamedArray& array : arrays) {
+        if (!std::holds_alternative<std::span<const float>>(array.values)) throw InternalError("npz: array " + array.name + " holds no floats");
+        const std::string head = npy_head(array);
+        const auto data = bytes_of(array);
+        const std::uint64_t size = head.size() + data.size();
+        const std::uint32_t crc = crc_of(head, data);
+        const std::string name = array.name + ".npy";
+        const bool big = size >= most || offset >= most;
+        const std::uint16_t version = big ? 45 : 20;
+        const auto small = [&](std::uint64_t n) { return big ? static_cast<std::uint32_t>(most) : static_cast<std::uint32_t>(n); };
+        std::string local_extra;
+        std::string extra;
+        if (big) {
+            append<std::uint16_t>(local_extra, 1);
+            append<std::uint16_t>(local_extra, 16);
+            append(local_extra, size);
+            append(local_extra, size);
+            append<std::uint16_t>(extra, 1);
+            append<std::uint16_t>(extra, 24);
+            append(extra, size);
+            append(extra, size);
+            append(extra, offset);
+        }
+        const auto common = [&](std::string& record, std::uint16_t extra_size) {
+            append<std::uint16_t>(record, version);
+            append<std::uint16_t>(record, 0);  // no flags
+            append<std::uint16_t>(record, 0);  // stored
+            append<std::uint16_t>(record, 0);
+            append(record, date);
+            append(record, crc);
+            append(record, small(size));
+            append(record, small(size));
+            append(record, static_cast<std::uint16_t>(name.size()));
+            append(record, extra_size);
+        };
+        std::string local;
+        append<std::uint32_t>(local, 0x04034b50);
+        common(local, static_cast<std::uint16_t>(local_extra.size()));
+        local += name + local_extra;
+        append<std::uint32_t>(directory, 0x02014b50);
+        append(directory, version);
+        common(directory, static_cast<std::uint16_t>(extra.size()));
+        append<std::uint16_t>(directory, 0);  // no comment
+        append<std::uint16_t>(directory, 0);  // first disk
+        append<std::uint16_t>(directory, 0);
+        append<std::uint32_t>(directory, 0);
+        append(directory, small(offset));
+        directory += name + extra;
+        file.write(local);
+        file.write(head);
+        file.write(data);
+        offset += local.size() + size;
+    }
+    std::string end;
+    const bool big = offset >= most;
+    if (big) {
+        append<std::uint32_t>(end, 0x06064b50);
+        append<std::uint64_t>(end, 44);
+        append<std::uint16_t>(end, 45);
+        append<std::uint16_t>(end, 45);
+        append<std::uint32_t>(end, 0);
+        append<std::uint32_t>(end, 0);
+        append<std::uint64_t>(end, arrays.size());
+        append<std::uint64_t>(end, arrays.size());
+        append<std::uint64_t>(end, directory.size());
+        append(end, offset);
+        append<std::uint32_t>(end, 0x07064b50);
+        append<std::uint32_t>(end, 0);
+        append<std::uint64_t>(end, offset + directory.size());
+        append<std::uint32_t>(end, 1);
+    }
+    append<std::uint32_t>(end, 0x06054b50);
+    append<std::uint32_t>(end, 0);
+    append(end, static_cast<std::uint16_t>(arrays.size()));
+    append(end, static_cast<std::uint16_t>(arrays.size()));
+    append(end, static_cast<std::uint32_t>(directory.size()));
+    append(end, big ? static_cast<std::uint32_t>(most) : static_cast<std::uint32_t>(offset));
+    append<std::uint16_t>(end, 0);
+    file.write(directory + end);
+    file.finish();
+}
+
+}  // namespace pva::io

@@ -1,0 +1,262 @@
+#!/usr/bin/env python3
+"""pva_train_sae on the demo model: the same SAEs on any number of ranks and after kills, files that pva_check reads, wrong use that is
+refused. Python's standard library only.
+
+train_sae.py --bin DIR --demo DIR [--kills N]     N: only so many kills, at random moments
+"""
+import argparse
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+parser = argparse.ArgumentParser()
+parser.add_argument("--bin", required=True)
+parser.add_argument("--demo", required=True)
+parser.add_argument("--kills", type=int, default=0)
+arguments = parser.parse_args()
+ENVIRONMENT = dict(os.environ, OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1")
+MODEL, PROBLEMS, TEXT = (os.path.join(arguments.demo, name) for name in ("model", "problems.jsonl", "general_text.jsonl"))
+WORK = tempfile.mkdtemp(prefix="pva_train_sae_")
+MEASURED = ("tokens_per_second", "seconds_left")
+
+
+def check(condition, message):
+    if not condition:
+        print(f"FAILED: {message}")
+        sys.exit(1)
+
+
+def command(program, *options, ranks=1):
+    launcher = [] if ranks == 1 else ["mpirun", "--oversubscribe", "--bind-to", "none", "-n", str(ranks)]
+    return [*launcher, os.path.join(arguments.bin, program), "--data", WORK, "--threads", "1", *options]
+
+
+def run(*options, ranks=1, code=0, program="pva_train_sae"):
+    summary = os.path.join(WORK, "summary.json")
+    result = subprocess.run(command(program, "--json", summary, *options, ranks=ranks), capture_output=True, text=True, env=ENVIRONMENT)
+    check(result.returncode == code, f"{' '.join(options)} ended with {result.returncode}, not {code}\n{result.stdout[-2500:]}\n{result.stderr[-2500:]}")
+    if code != 0:
+        return result.stdout + result.stderr
+    with open(summary) as file:
+        return json.load(file)["summary"]
+
+
+def refused(code, *parts, options):
+    said = run(*options, code=code)
+    check(said.count(": error: ") == 1, f"said once: {said[-1500:]}")
+    for part in parts:
+        check(part in said, f"{' '.join(options)}: no '{part}' in {said[-1500:]}")
+
+
+def table(folder):
+    """The progress table without what is measured."""
+    with open(os.path.join(folder, "progress.tsv")) as file:
+        lines = [line.rstrip("\n").split("\t") for line in file]
+    keep = [i for i, name in enumerate(lines[0]) if name not in MEASURED]
+    return [[line[i] for i in keep] for line in lines]
+
+
+def files(folder):
+    """Bytes of everything but the table and the record, whose measured parts differ."""
+    found = {}
+    for at, _, names in os.walk(folder):
+        for name in names:
+            if name not in ("progress.tsv", "training.json"):
+                with open(os.path.join(at, name), "rb") as file:
+                    found[os.path.relpath(os.path.join(at, name), folder)] = file.read()
+    return found
+
+
+def record(folder):
+    with open(os.path.join(folder, "training.json")) as file:
+        value = json.load(file)
+    return {key: value[key] for key in ("identity", "text", "saes", "rows_trained")}
+
+
+def same(a, b, what):
+    check(table(a) == table(b), f"{what}: progress tables differ")
+    one, two = files(a), files(b)
+    check(sorted(one) == sorted(two), f"{what}: {sorted(one)} and {sorted(two)}")
+    for name in one:
+        check(one[name] == two[name], f"{what}: {name} differs")
+    check(record(a) == record(b), f"{what}: records differ")
+
+
+SMALL = ("--model", MODEL, "--text", TEXT, "--context", "64", "--tokens", "6144", "--batch", "256", "--micro-batch", "64", "--buffer", "1024", "--measure-every", "12",
+         "--measure-sequences", "8", "--loss-sequences", "1", "--held-out-share", "0.05")
+KINDS = {"topk": (), "batchtopk": ("--format", "gemma-scope"), "jumprelu": ()}
+
+
+def options_of(kind, out):
+    return (*SMALL, "--kind", kind, "--layers", "2,4" if kind == "topk" else "2", "--latents", "192", "--l0", "8", *KINDS[kind], "--dead-after", "2048", "--out", out)
+
+
+def ranks_and_formats():
+    for kind in KINDS:
+        folders = {}
+        for ranks in {"topk": (1, 2, 4), "batchtopk": (1, 3), "jumprelu": (1, 2)}[kind]:
+            folders[ranks] = os.path.join(WORK, f"{kind}_{ranks}")
+            summary = run(*options_of(kind, folders[ranks]), ranks=ranks)
+        for ranks, folder in folders.items():
+            same(folders[1], folder, f"{kind} on {ranks} ranks")
+        check(not os.path.exists(os.path.join(folders[1], "checkpoint.safetensors")), "the checkpoint of a finished training")
+        layers = [2, 4] if kind == "topk" else [2]
+        check(len(table(folders[1])) == 1 + 2 * len(layers), f"lines of the table: {table(folders[1])}")
+        first, last = (dict(zip(table(folders[1])[0], table(folders[1])[i])) for i in (1, -len(layers)))
+        check(float(last["loss"]) < float(first["loss"]), f"the loss falls: {first} {last}")
+        check(float(last["explained_variance"]) > float(first["explained_variance"]), "the explained variance rises")
+        # pva's own loaders and measures see the same SAE.
+        checked = run("--sae", folders[1], "--model", MODEL, "--text", TEXT, "--records", "30", "--loss-records", "1", program="pva_check")
+        check([s["layer"] for s in checked["saes"]] == layers, f"layers {checked['saes']}")
+        for sae, ours in zip(checked["saes"], summary["saes"]):
+            check(sae["unit_norm_share"] == 1, "unit decoder rows")
+            check(sae["d_sae"] == 192 and sae["format"] == ("Gemma Scope" if kind == "batchtopk" else "SAELens"), f"format {sae}")
+            check(abs(sae["quality"]["l0"] / ours["quality"]["all"]["l0"] - 1) < 0.5, f"L0 {sae['quality']} {ours['quality']}")
+            check(ours["quality"]["loss_recovered"] is not None and ours["quality"]["all"]["explained_variance"] > 0.2, f"quality {ours}")
+            if kind == "topk":
+                check(ours["quality"]["all"]["l0"] <= 8, f"L0 {ours}")
+        again = run(*options_of(kind, folders[1]))
+        check(again["saes"] == summary["saes"], "a finished training is not done again")
+    refused(65, "other options", options=(*options_of("topk", os.path.join(WORK, "topk_1")), "--seed", "5"))
+    with open(os.path.join(WORK, "topk_1", "documents.tsv")) as file:
+        parts = [line.split("\t")[4].strip() for line in file]
+    check(parts.count("measured") > 5 and parts.count("trained") > 300, f"documents {len(parts)}")
+
+
+def processes_below(pid):
+    """`pid` and all its descendants, by /proc: the ranks that mpirun starts are no members of its group."""
+    children = {}
+    for entry in os.listdir("/proc"):
+        if entry.isdigit():
+            try:
+                with open(f"/proc/{entry}/stat") as file:
+                    children.setdefault(int(file.read().rsplit(")", 1)[1].split()[1]), []).append(int(entry))
+            except (OSError, IndexError):
+                pass
+    found = [pid]
+    for parent in found:
+        found.extend(children.get(parent, []))
+    return found
+
+
+def kill_all(process):
+    pids = processes_below(process.pid)
+    for pid in pids:
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+    process.wait()
+    while any(os.path.exists(f"/proc/{pid}") for pid in pids):
+        time.sleep(0.01)
+
+
+def interrupted(kills, seed):
+    """Kills at random moments, going on with other numbers of ranks: the same as never killed."""
+    draw = random.Random(seed)
+    whole, cut = os.path.join(WORK, "whole"), os.path.join(WORK, "cut")
+    options = lambda out: (*SMALL, "--kind", "batchtopk", "--layers", "3", "--latents", "256,128", "--l0", "8", "--dead-after", "2048", "--checkpoint-minutes", "0", "--out", out)
+    start = time.time()
+    run(*options(whole), ranks=2)
+    seconds = time.time() - start
+    # A stop on request keeps everything and says so.
+    said = run(*options(cut), "--max-minutes", "0.0001", code=75, ranks=2)
+    check("of 24 steps are done and stored" in said, said[-500:])
+    done = 0
+    while done < kills:
+        ranks = draw.choice((1, 2, 3))
+        process = subprocess.Popen(command("pva_train_sae", *options(cut), ranks=ranks), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=ENVIRONMENT)
+        try:
+            process.wait(timeout=draw.uniform(0.2, 0.9) * seconds)
+            check(process.returncode == 0, f"ended with {process.returncode} before it was killed")
+            shutil.rmtree(cut)  # it was finished: once more from the beginning
+        except subprocess.TimeoutExpired:
+            kill_all(process)
+            if os.path.exists(os.path.join(cut, "training.json")):
+                shutil.rmtree(cut)
+            done += 1
+    if not os.path.exists(cut):
+        run(*options(cut), "--max-minutes", "0.0001", code=75)
+    refused(65, "other options", options=(*options(cut), "--seed", "9"))
+    run(*options(cut), ranks=2)
+    same(whole, cut, f"{kills} kills")
+    damaged = os.path.join(WORK, "damaged")
+    os.makedirs(damaged)
+    with open(os.path.join(damaged, "checkpoint.safetensors"), "wb") as file:
+        file.write(b"\x10\0\0\0\0\0\0\0 not a header  ")
+    refused(65, "checkpoint.safetensors", options=options(damaged))
+
+
+def refusals():
+    out = os.path.join(WORK, "refused")
+    base = (*SMALL, "--layers", "3", "--latents", "64", "--l0", "4", "--out", out)
+    leak = os.path.join(WORK, "leak.jsonl")
+    with open(PROBLEMS) as file:
+        problem = json.loads(file.readline())
+    with open(leak, "w") as file:
+        file.write(json.dumps({"text": "Something else."}) + "\n" + json.dumps({"text": "# Task:\n  " + problem["text"].replace(" ", "\n", 3) + "\n" + problem["code"]}) + "\n")
+    refused(65, "leak.jsonl, text 1", "problem 1", "--drop-held-out", options=("--model", MODEL, "--text", f"{TEXT},{leak}", "--problems", PROBLEMS, "--layers", "3", "--out", out))
+    refused(65, "is held out", options=("--model", MODEL, "--text", TEXT, "--problems", PROBLEMS, "--oversample-problems", PROBLEMS, "--oversample-share", "0.2", "--layers", "3", "--out", out))
+    refused(64, "--oversample-problems", options=("--model", MODEL, "--text", TEXT, "--oversample-share", "0.2", "--layers", "3", "--out", out))
+    refused(64, "holds thresholds", options=(*base, "--format", "gemma-scope"))
+    refused(64, "names no site", options=(*base, "--format", "gemma-scope", "--kind", "jumprelu", "--site", "mlp_out"))
+    refused(64, "no multiple", options=("--model", MODEL, "--text", TEXT, "--layers", "3", "--batch", "100", "--micro-batch", "33", "--out", out))
+    refused(64, "with 8 latents", options=("--model", MODEL, "--text", TEXT, "--layers", "3", "--latents", "8", "--l0", "9", "--out", out))
+    refused(64, "fewer tokens", options=("--model", MODEL, "--text", TEXT, "--layers", "3", "--tokens", "100", "--out", out))
+    refused(64, "layer", options=("--model", MODEL, "--text", TEXT, "--layers", "77", "--out", out))
+    refused(64, "stands there twice", options=("--model", MODEL, "--text", TEXT, "--layers", "3", "--latents", "64,64", "--out", out))
+    refused(65, "missing.txt", options=("--model", MODEL, "--text", os.path.join(WORK, "missing.txt"), "--out", out))
+    empty = os.path.join(WORK, "empty")
+    os.makedirs(empty)
+    refused(65, "no file that ends", options=("--model", MODEL, "--text", empty, "--out", out))
+    broken = os.path.join(WORK, "broken.txt")
+    with open(broken, "wb") as file:
+        file.write(b"caf\xe9 ")
+    refused(65, "broken.txt", "UTF-8", options=("--model", MODEL, "--text", broken, "--out", out))
+    check(not os.path.exists(os.path.join(out, "training.json")), "nothing was written")
+    # A dropped document, a plain file, sampled prompts, other sites, a dry run.
+    plain = os.path.join(WORK, "corpus")
+    os.makedirs(os.path.join(plain, "below"))
+    with open(TEXT) as file:
+        texts = [json.loads(line)["text"] for line in file]
+    for i, text in enumerate(texts[:120] + texts[:3]):
+        with open(os.path.join(plain, "below" if i % 2 else ".", f"{i}.txt"), "w") as file:
+            file.write(text)
+    prompts = os.path.join(WORK, "prompts.jsonl")
+    with open(PROBLEMS) as source, open(prompts, "w") as file:
+        for i, line in enumerate(source):
+            if i >= 100:
+                file.write(line)
+    held = os.path.join(WORK, "held.jsonl")
+    with open(PROBLEMS) as source, open(held, "w") as file:
+        file.writelines(line for i, line in enumerate(source) if i < 100)
+    options = ("--model", MODEL, "--text", f"{plain},{leak}", "--problems", held, "--drop-held-out", "--oversample-problems", prompts, "--oversample-share", "0.25", "--site", "resid_post,mlp_out",
+               "--layers", "3", "--latents", "64", "--l0", "4", "--context", "48", "--tokens", "2048", "--batch", "256", "--micro-batch", "128", "--buffer", "600", "--loss-sequences", "2")
+    dry = run(*options, "--out", out, "--dry-run")
+    check(dry["saes"] == 2 and dry["text"]["dropped_documents"] == 1 and dry["text"]["repeated_documents"] >= 3, f"dry run {dry}")
+    check(not os.path.exists(out), "a dry run writes nothing")
+    one, two = os.path.join(WORK, "sites_1"), os.path.join(WORK, "sites_2")
+    summary = run(*options, "--out", one)
+    run(*options, "--out", two, ranks=2)
+    same(one, two, "sites and prompts")
+    check([s["path"] for s in summary["saes"]] == ["resid_post/layer_3", "mlp_out/layer_3"], f"paths {summary['saes']}")
+    check(summary["saes"][0]["quality"]["last_prompt"]["rows"] > 0, "last prompt rows are measured")
+    check(summary["saes"][1]["quality"]["loss_recovered"] is None, "a site that is not residual has no spliced loss")
+    with open(os.path.join(one, "documents.tsv")) as file:
+        check("prompt\t" in file.read(), "prompts are in the list of what was read")
+
+
+if arguments.kills:
+    interrupted(arguments.kills, 77)
+else:
+    ranks_and_formats()
+    interrupted(2, 5)
+    refusals()
+shutil.rmtree(WORK)
+print("ok")
