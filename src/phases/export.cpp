@@ -12,6 +12,7 @@
 
 #include "pva/core/error.h"
 #include "pva/io/array_files.h"
+#include "pva/io/float_values.h"
 #include "pva/io/reader.h"
 #include "pva/io/whole_file.h"
 #include "pva/phases/schemas.h"
@@ -182,6 +183,9 @@ std::string json_number(double value, const std::string& digits) {
     return digits;
 }
 
+/// The spelling of io/float_values.h.
+std::string_view float_dtype(Element element) { return element == Element::f16 ? "F16" : element == Element::bf16 ? "BF16" : "F32"; }
+
 void append_value(std::string& line, Element element, std::size_t width, const std::byte* at, bool json) {
     switch (element) {
         case Element::u8: line += std::to_string(value_at<std::uint8_t>(at)); break;
@@ -190,8 +194,11 @@ void append_value(std::string& line, Element element, std::size_t width, const s
         case Element::u32: line += std::to_string(value_at<std::uint32_t>(at)); break;
         case Element::i64: line += std::to_string(value_at<std::int64_t>(at)); break;
         case Element::u64: line += std::to_string(value_at<std::uint64_t>(at)); break;
+        case Element::f16:
+        case Element::bf16:
         case Element::f32: {
-            const auto value = value_at<float>(at);
+            float value = 0;
+            io::to_floats(float_dtype(element), at, std::span(&value, 1));
             line += json ? json_number(static_cast<double>(value), export_number(value)) : export_number(value);
             break;
         }
@@ -328,6 +335,8 @@ std::string descr_of(const ExportColumn& column) {
         case Element::u32: return "<u4";
         case Element::i64: return "<i8";
         case Element::u64: return "<u8";
+        case Element::f16: return "<f2";
+        case Element::bf16:  // numpy has no such type; every value is a float32
         case Element::f32: return "<f4";
         case Element::f64: return "<f8";
         case Element::text: return "|S" + std::to_string(column.text_width);
@@ -347,16 +356,24 @@ void write_arrays(const io::h5::File& file, const ExportTable& table, const std:
     }
     for (const ExportColumn& column : columns) {
         const auto dataset = std::make_shared<io::h5::Dataset>(io::h5::open_dataset(file, column.name));
-        const std::uint64_t bytes = dataset->row_bytes() * static_cast<std::uint64_t>(dataset->rows());
+        const bool widened = column.element == Element::bf16;
+        const std::uint64_t bytes = dataset->row_bytes() * static_cast<std::uint64_t>(dataset->rows()) * (widened ? 2 : 1);
         const std::int64_t step = std::max<std::int64_t>(1, static_cast<std::int64_t>(block_bytes / std::max<std::size_t>(1, dataset->row_bytes())));
         if (dataset->row_bytes() > largest_row) throw InputError(file.path + " dataset " + column.name + ": one row has " + std::to_string(dataset->row_bytes()) + " bytes; read it with h5py");
-        arrays.push_back({column.name, descr_of(column), column.shape, bytes, [dataset, step](const auto& take) {
+        arrays.push_back({column.name, descr_of(column), column.shape, bytes, [dataset, step, widened](const auto& take) {
                               std::vector<std::byte> block;
+                              std::vector<float> floats;
                               for (std::int64_t first = 0; first < dataset->rows(); first += step) {
                                   const std::int64_t count = std::min(step, dataset->rows() - first);
                                   block.resize(static_cast<std::size_t>(count) * dataset->row_bytes());
                                   io::h5::read_rows(*dataset, first, count, block);
-                                  take(block);
+                                  if (!widened) {
+                                      take(block);
+                                      continue;
+                                  }
+                                  floats.resize(block.size() / 2);
+                                  io::to_floats("BF16", block.data(), floats);
+                                  take(std::as_bytes(std::span(floats)));
                               }
                           }});
     }
@@ -441,6 +458,19 @@ std::vector<ExportTable> export_tables(const std::string& path) {
     const io::h5::File file = io::h5::open_readonly(path);
     const auto filetype = io::h5::read_text_attribute(file, "/", "filetype");
     if (filetype == "check" || filetype == "codes" || filetype == "sae_check") return plain_tables(file);
+    if (filetype == "pva activations") {
+        // Its datasets depend on the sites and the type that were asked for.
+        std::vector<std::string> sites;
+        Element element = Element::f32;
+        for (const std::string& name : io::h5::dataset_names(file)) {
+            if (!name.starts_with("activations/")) continue;
+            sites.push_back(name.substr(std::strlen("activations/")));
+            element = io::h5::open_dataset(file, name).element;
+        }
+        const io::FileSchema schema = activations_schema(sites, element);
+        io::ResultReader::open(path, schema);
+        return schema_tables(file, schema);
+    }
     for (const io::FileSchema* schema : all_schemas()) {
         if (filetype != schema->filetype) continue;
         io::ResultReader::open(path, *schema);  // complete, and of the version that the schema describes

@@ -45,7 +45,7 @@ void register_options(OptionSet& set, TrainSaeOptions& options) {
     set.add("micro-batch", options.micro_batch, "N", "rows whose gradients are computed together; at most batch / micro-batch ranks share a step's work").at_least(1).changes_results();
     set.add("buffer", options.buffer, "ROWS", "rows of the shuffle buffer, of all ranks together").at_least(1).changes_results();
     set.add("seed", options.seed, "N", "of first values and orders").at_least(0).changes_results();
-    set.add("learning-rate", options.learning_rate, "RATE", "of Adam; 0: 2e-4 / sqrt(latents / 16384)").at_least(0).changes_results();
+    set.add("learning-rate", options.learning_rate, "RATE", "of Adam; 0: 2e-4 / sqrt(latents / 16384), up to ten times that for few steps").at_least(0).changes_results();
     set.add("warm-up", options.warm_up, "SHARE", "share of the steps over which the learning rate rises").at_least(0).changes_results();
     set.add("decay", options.decay, "SHARE", "share of the steps, at the end, over which it falls to 0").at_least(0).changes_results();
     set.add("clip", options.clip, "NORM", "largest norm of the gradient; 0: none").at_least(0).changes_results();
@@ -135,7 +135,7 @@ std::vector<Job> jobs_of(const TrainSaeOptions& options, std::span<const Trainin
                 s.micro_batches = options.batch / options.micro_batch;
                 s.steps = tokens / options.batch;
                 const auto share = [&](double of_steps) { return std::llround(of_steps * static_cast<double>(s.steps)); };
-                s.learning_rate = options.learning_rate > 0 ? options.learning_rate : train::usual_learning_rate(s.latents);
+                s.learning_rate = options.learning_rate > 0 ? options.learning_rate : train::usual_learning_rate(s.latents, s.steps);
                 s.warm_up = share(options.warm_up);
                 s.decay = share(options.decay);
                 s.clip = options.clip;
@@ -297,6 +297,7 @@ void train_all(Context& context, Training& training, RowStream& stream, QualityM
     std::int64_t rows_since = 0;
     std::vector<train::StepSums> recent(training.jobs.size());
     bool stopped = false;
+    double measuring = 0;
     const auto seconds_since = [](Clock::time_point then) { return std::chrono::duration<double>(Clock::now() - then).count(); };
 
     for (std::int64_t step = first_step; step < any.steps && !stopped; ++step) {
@@ -306,8 +307,10 @@ void train_all(Context& context, Training& training, RowStream& stream, QualityM
         }
         rows_since += any.batch;
         if ((step + 1) % every == 0 || step + 1 == any.steps) {
+            const auto before = Clock::now();
             const std::vector<SaeQuality> quality = measure.measure(measured_saes(training), static_cast<std::size_t>(options.measure_sequences), pool);
-            const double rate = static_cast<double>(rows_since) / std::max(1e-9, seconds_since(last_row));
+            measuring += seconds_since(before);
+            const double rate = static_cast<double>(rows_since) / std::max(1e-9, std::chrono::duration<double>(before - last_row).count());
             for (std::size_t i = 0; i < quality.size(); ++i) {
                 const SaeQuality& q = quality[i];
                 training.progress.table += std::to_string(step + 1) + "\t" + std::to_string((step + 1) * any.batch) + "\t" + training.jobs[i].folder + "\t" + number(loss_of(recent[i]), 6) + "\t" +
@@ -333,12 +336,12 @@ void train_all(Context& context, Training& training, RowStream& stream, QualityM
         const std::int64_t wish = comm.all_max(bulletin.stop_requested() ? 2 : due ? 1 : 0);
         stopped = wish == 2 && step + 1 < any.steps;
         if (stopped || (wish == 1 && step + 1 < any.steps)) {
-            training.progress.seconds = seconds_before + seconds_since(start);
+            training.progress.seconds = seconds_before + seconds_since(start) - measuring;
             save_checkpoint(comm, training.checkpoint, training.progress, training.states);
             last_checkpoint = Clock::now();
         }
     }
-    training.progress.seconds = seconds_before + seconds_since(start);
+    training.progress.seconds = seconds_before + seconds_since(start) - measuring;
     if (context.first_rank()) progress.finish();
     bulletin.finish({});
     if (stopped) {
@@ -380,6 +383,8 @@ Report run_train_sae(Context& context, const TrainSaeOptions& options) {
     report.result_path = options.out;
     const std::string known = mpi::on_first_rank(comm, [&] {
         const auto record = finished_record(options, training.progress.identity);
+        std::error_code ignored;
+        if (record) fs::remove(training.checkpoint, ignored);  // a kill may have come between the two
         return record ? record->dump() : std::string();
     });
     if (!known.empty()) {
@@ -460,7 +465,7 @@ Report run_train_sae(Context& context, const TrainSaeOptions& options) {
     });
     report.summary = record;
     report.lines = quality_lines(record["saes"]);
-    report.lines.push_back(fixed(static_cast<double>(any.steps * any.batch) / std::max(1e-9, training.progress.seconds), 0) + " tokens/s, model, training and measuring together");
+    report.lines.push_back(fixed(static_cast<double>(any.steps * any.batch) / std::max(1e-9, training.progress.seconds), 0) + " tokens/s, model and training together");
     return report;
 }
 

@@ -118,7 +118,6 @@ void RowStream::fill(std::size_t index) {
         for (std::int64_t i = block.first; i < block.last; ++i) {
             const std::uint32_t sequence = filling.sequences[static_cast<std::size_t>(i)];
             if (rank == comm_.rank()) own.push_back(text_.sequences[sequence]);
-            forward_tokens_ += static_cast<std::int64_t>(text_.sequences[sequence].size());
             for (std::uint32_t row = 0; row < rows_of_[sequence]; ++row) origins.push_back({static_cast<std::uint32_t>(rank), place++});
         }
     }

@@ -46,6 +46,9 @@ double sparsity_at(const Settings& s, std::int64_t step) {
     return s.sparsity * static_cast<double>(step + 1) / static_cast<double>(s.sparsity_warm_up);
 }
 
-double usual_learning_rate(std::size_t latents) { return 2e-4 / std::sqrt(static_cast<double>(latents) / 16384.0); }
+double usual_learning_rate(std::size_t latents, std::int64_t steps) {
+    const double few = std::clamp(std::sqrt(1e5 / static_cast<double>(std::max<std::int64_t>(1, steps))), 1.0, 10.0);
+    return few * 2e-4 / std::sqrt(static_cast<double>(latents) / 16384.0);
+}
 
 }  // namespace pva::train

@@ -36,7 +36,7 @@ struct TrainSaeOptions {
     double clip = 1;
     double sparsity = 1;
     double sparsity_warm_up = 0.1;
-    double bandwidth = 0.03;
+    double bandwidth = 0.05;
     std::optional<std::int64_t> dead_after;
     double revive = 0.03125;
     std::optional<std::int64_t> revive_k;

@@ -15,7 +15,7 @@ struct TrainingProgress {
     std::string identity;         ///< hash of everything that changes results
     std::vector<double> scales;   ///< of the places
     std::string table;            ///< the progress table so far
-    double seconds = 0;           ///< spent training before, all runs together
+    double seconds = 0;           ///< spent on the model and on training, all runs together; not on measuring
 };
 
 /// Collective. Written whole or not at all by rank 0. Errors (AgreedError): IoError.

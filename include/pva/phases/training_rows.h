@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <span>
 #include <vector>
 
@@ -41,8 +42,6 @@ class RowStream {
 
     std::int64_t steps() const { return settings_.steps; }
     double epochs() const { return train::epochs(settings_, rows_of_); }
-    /// Tokens that the model has run over by the end of a filling of this many text rows and so on are counted here.
-    std::int64_t forward_tokens() const { return forward_tokens_; }
 
     /// Collective. This rank's rows of a step, of a place: its micro-batches one after another, unit rows. Fills the buffer
     /// when the step is not in it. Valid until the next filling.
@@ -62,7 +61,6 @@ class RowStream {
     std::vector<std::vector<float>> prompt_rows_;  ///< of each place, of this rank's block of the prompts
     std::vector<std::vector<float>> buffer_;       ///< of each place [steps of the filling, own rows of a step, width]
     std::size_t filled_ = static_cast<std::size_t>(-1);
-    std::int64_t forward_tokens_ = 0;
 };
 
 }  // namespace pva::phases

@@ -49,7 +49,8 @@ void check(const Settings& settings);
 double learning_rate_at(const Settings& settings, std::int64_t step);
 /// lambda of a step.
 double sparsity_at(const Settings& settings, std::int64_t step);
-/// The usual learning rate for a width: 2e-4 / sqrt(latents / 16384) (Gao et al. 2024, as dictionary_learning has it).
-double usual_learning_rate(std::size_t latents);
+/// The usual learning rate for a width, 2e-4 / sqrt(latents / 16384) (Gao et al. 2024, as dictionary_learning has it), times
+/// sqrt(100000 / steps) between 1 and 10: trainings of few steps gain from larger ones (docs/train_sae.md has figures).
+double usual_learning_rate(std::size_t latents, std::int64_t steps);
 
 }  // namespace pva::train

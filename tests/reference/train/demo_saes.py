@@ -97,7 +97,7 @@ def main():
     command = ["mpirun", "--oversubscribe", "--bind-to", "none", "-n", str(arguments.ranks), os.path.join(arguments.bin, "pva_train_sae"), "--data", arguments.work, "--model", os.path.join(arguments.demo, "model"),
                "--text", text, "--problems", os.path.join(arguments.demo, "problems.jsonl"), "--oversample-problems", prompts, "--oversample-share", str(arguments.share), "--kind", arguments.kind,
                "--format", "gemma-scope", "--layers", ",".join(map(str, LAYERS)), "--latents", "1024", "--l0", str(arguments.l0), "--tokens", str(arguments.tokens), "--batch", "1024", "--micro-batch", "256",
-               "--context", "256", "--threads", "1", "--learning-rate", "1e-3", "--out", out, *arguments.more]
+               "--context", "256", "--threads", "1", "--out", out, *arguments.more]
     subprocess.run(command, check=True, env=dict(os.environ, OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1"))
     rows = measured_rows()
     for layer in LAYERS:

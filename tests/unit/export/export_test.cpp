@@ -138,6 +138,8 @@ bool same(const std::string& cell, const Value& value) {
         case Element::u32: return same_number<std::uint32_t>(cell, value.bytes);
         case Element::i64: return same_number<std::int64_t>(cell, value.bytes);
         case Element::u64: return same_number<std::uint64_t>(cell, value.bytes);
+        case Element::f16:
+        case Element::bf16: return false;  // in a test of their own
         case Element::f32: return same_number<float>(cell, value.bytes);
         case Element::f64: return same_number<double>(cell, value.bytes);
         case Element::text: return cell == "\"" + value.bytes.substr(0, value.bytes.find_last_not_of('\0') + 1);
@@ -329,6 +331,34 @@ BOOST_AUTO_TEST_CASE(empty_tables_and_codes) {
     options.list = false;
     options.table = "row";
     BOOST_TEST(written(options) == "row/sequence,row/token\n0,0\n0,0\n");
+}
+
+BOOST_AUTO_TEST_CASE(activations_of_other_sites_and_types) {
+    for (const bool half : {true, false}) {
+        const io::FileSchema schema = phases::activations_schema({"embedding", "z"}, half ? Element::f16 : Element::bf16);
+        test::MadeFile made;
+        made.sizes = {{"unit", 1}, {"program", 1}, {"program_plus_one", 2}, {"row", 2}, {"layer_embedding", 1}, {"width_embedding", 1}, {"layer_z", 1}, {"width_z", 2}};
+        // 1.5, -0 and infinity and a value that the type holds exactly.
+        made.content["activations/z"] = test::bytes_of(half ? std::vector<std::uint16_t>{0x3e00, 0x8000, 0x7c00, 0x2e66} : std::vector<std::uint16_t>{0x3fc0, 0x8000, 0x7f80, 0x3dcd});
+        phases::ExportOptions options;
+        options.file = scratch().file("activations.h5");
+        test::write_made_file(options.file, schema, made);
+        options.table = "row/layer_z/width_z";
+        const auto rows = csv_rows(written(options));
+        BOOST_REQUIRE(rows.size() == 5u);
+        BOOST_TEST(rows[0].back() == "activations/z");
+        BOOST_TEST(rows[1].back() == "1.5");
+        BOOST_TEST(rows[2].back() == "-0.0");
+        BOOST_TEST(rows[3].back() == "inf");
+        BOOST_TEST(rows[4].back() == (half ? "0.099975586" : "0.10009766"));
+        options.format = "npz";
+        options.output = scratch().file("activations.npz");
+        written(options);
+        const std::string npy = npz_members(options.output).at("activations/z.npy");
+        BOOST_TEST(npy.find(half ? "'<f2'" : "'<f4'") != std::string::npos);
+        const float value = 1.5F;
+        if (!half) BOOST_TEST(npy.substr(npy.size() - 16, 4) == std::string(reinterpret_cast<const char*>(&value), 4));
+    }
 }
 
 BOOST_AUTO_TEST_CASE(bad_input) {

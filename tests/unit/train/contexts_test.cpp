@@ -104,7 +104,9 @@ BOOST_AUTO_TEST_CASE(schedules) {
     BOOST_TEST(train::learning_rate_at(settings, 99) == 0.05);
     BOOST_TEST(train::sparsity_at(settings, 1) == 1.0);
     BOOST_TEST(train::sparsity_at(settings, 50) == 2.0);
-    BOOST_TEST(train::usual_learning_rate(16384) == 2e-4);
+    BOOST_TEST(train::usual_learning_rate(16384, 1000000) == 2e-4);
+    BOOST_TEST(train::usual_learning_rate(4096, 25000) == 8e-4);
+    BOOST_TEST(train::usual_learning_rate(4096, 10) == 4e-3);
     BOOST_CHECK_THROW(train::kind_from_name("relu"), UsageError);
     settings.d = 4;
     settings.latents = 8;
