@@ -10,13 +10,12 @@
 #include <sstream>
 
 #include "pva/core/error.h"
-#include "pva/core/option_texts.h"
 #include "pva/core/progress.h"
-#include "pva/io/h5.h"
 #include "pva/io/leftovers.h"
 #include "pva/mpi/agree.h"
 #include "pva/mpi/bulletin.h"
 #include "pva/mpi/environment.h"
+#include "pva/phases/tool.h"
 
 namespace pva::phases {
 
@@ -37,20 +36,6 @@ exec::SupervisorOptions supervisor_options(const PythonOptions& options) {
     result.limits.cpu_seconds = options.test_seconds;
     result.limits.address_space_bytes = static_cast<std::uint64_t>(options.test_memory_mb) << 20;
     return result;
-}
-
-/// What a run depends on most, as loaded. MPI's version may be asked before MPI_Init.
-std::map<std::string, std::string> loaded_libraries() {
-    return {{"MPI", mpi::Environment::library_version()}, {"HDF5", io::h5::library_version()}, {"libtorch", build_info().torch_version}};
-}
-
-/// Text of --version: the banner's first line, then how and with what this was built.
-std::string version_text(const std::string& program) {
-    const BuildInfo build = build_info();
-    std::string loaded;
-    for (const auto& [name, version] : loaded_libraries()) loaded += (loaded.empty() ? "" : ", ") + name + " " + version;
-    return version_line(program) + "\ncompiler    " + build.compiler + ", C++20, " + build.build_type + ", " + build.flags + "\nsystem      " + build.system +
-           "\nlibraries   " + loaded + "\nbuilt with  " + build.other_libraries + "\n";
 }
 
 void print_banner(Context& context, const OptionSet& set) {
@@ -141,22 +126,7 @@ int run_executable(int argc, char** argv, OptionSet& set, const CommonOptions& c
     mpi::watch_stop_signal();
     std::optional<exec::Supervisor> supervisor;
     try {
-        switch (set.parse(argc, argv)) {
-            case ParsedAs::help:
-                if (speaks) std::cout << set.help();
-                return 0;
-            case ParsedAs::version:
-                if (speaks) std::cout << version_text(set.program());
-                return 0;
-            case ParsedAs::man:
-                if (speaks) std::cout << man_page(set, "pva " + build_info().version);
-                return 0;
-            case ParsedAs::completion:
-                if (speaks) std::cout << bash_completion(set);
-                return 0;
-            case ParsedAs::run:
-                break;
-        }
+        if (answered_by_text(argc, argv, set, speaks)) return 0;
         if (common.list_checkpoints || common.cleanup) {
             if (speaks && common.list_checkpoints) list_checkpoints(common.data);
             if (speaks && common.cleanup) clean_up(common.data, common.log_days);
