@@ -255,7 +255,7 @@ def main():
             print(f"Slurm is up after {time.monotonic() - before:.1f} s")
             try:
                 {"study": study, "launchers": launchers, "limit": limit, "cancel": cancel}[arguments.mode](slurm)
-            except (AssertionError, RuntimeError, subprocess.SubprocessError) as error:
+            except Exception as error:
                 # What failed stands last, in one line: a log that is cut still shows it.
                 line = next((frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.name == arguments.mode), 0)
                 print(f"{slurm.logs()}\n{error}\nFAILED: {arguments.mode}, line {line}: {(str(error) or repr(error)).splitlines()[0]}", flush=True)
