@@ -68,30 +68,36 @@ void capture_rows(const model::Model& model, std::span<const std::vector<std::in
     for (std::size_t begin = 0; begin < sequences.size(); begin += static_cast<std::size_t>(settings.batch_rows)) {
         const std::size_t count = std::min(sequences.size() - begin, static_cast<std::size_t>(settings.batch_rows));
         const auto batch = sequences.subspan(begin, count);
-        std::map<Place, at::Tensor> kept;  // [count, T, width], float32 on CPU
+        std::vector<std::vector<std::int64_t>> positions;
+        for (std::size_t slot = 0; slot < count; ++slot) positions.push_back(wanted_positions(settings, config, batch[slot], begin + slot));
+        // Only wanted rows are kept: [positions, width] of each sequence, one behind the other.
+        std::map<Place, std::vector<float>> kept;
         model.run(batch, depth, [&](const model::SiteContext& context, at::Tensor& values) {
             if (!wanted(context)) return;
-            kept[{context.site, context.layer}] =
-                values.to(at::TensorOptions().dtype(at::kFloat).device(at::kCPU)).contiguous();
-        });
-        for (std::size_t slot = 0; slot < count; ++slot) {
-            const std::vector<std::int64_t> positions =
-                wanted_positions(settings, config, batch[slot], begin + slot);
-            std::vector<float> gathered;
-            for (const model::CaptureRequest& request : requests) {
-                for (const int layer : request.layers) {
-                    const at::Tensor& values = kept.at({request.site, layer});
-                    const auto padded = static_cast<std::size_t>(values.size(1));
-                    const auto width = static_cast<std::size_t>(values.size(2));
-                    const float* data = values.const_data_ptr<float>() + slot * padded * width;
-                    gathered.clear();
-                    for (const std::int64_t position : positions) {
-                        const float* row = data + static_cast<std::size_t>(position) * width;
-                        gathered.insert(gathered.end(), row, row + width);
-                    }
-                    callback({begin + slot, request.site, layer, positions, gathered});
+            const at::Tensor here = values.to(at::TensorOptions().dtype(at::kFloat).device(at::kCPU)).contiguous();
+            const auto padded = static_cast<std::size_t>(here.size(1));
+            const auto width = static_cast<std::size_t>(here.size(2));
+            std::vector<float>& rows = kept[{context.site, context.layer}];
+            for (std::size_t slot = 0; slot < count; ++slot) {
+                const float* data = here.const_data_ptr<float>() + slot * padded * width;
+                for (const std::int64_t position : positions[slot]) {
+                    const float* row = data + static_cast<std::size_t>(position) * width;
+                    rows.insert(rows.end(), row, row + width);
                 }
             }
+        });
+        std::size_t rows_before = 0;
+        std::size_t rows_of_batch = 0;
+        for (const auto& chosen : positions) rows_of_batch += chosen.size();
+        for (std::size_t slot = 0; slot < count; ++slot) {
+            for (const model::CaptureRequest& request : requests) {
+                for (const int layer : request.layers) {
+                    const std::vector<float>& rows = kept.at({request.site, layer});
+                    const std::size_t width = rows_of_batch == 0 ? 0 : rows.size() / rows_of_batch;
+                    callback({begin + slot, request.site, layer, positions[slot], std::span(rows).subspan(rows_before * width, positions[slot].size() * width)});
+                }
+            }
+            rows_before += positions[slot].size();
         }
     }
 }

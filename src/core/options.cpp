@@ -24,6 +24,7 @@ struct Option::Definition {
     bool is_flag = false;
     bool changes_results = false;
     bool is_required = false;
+    bool is_instead = false;
     std::optional<double> minimum;
     std::vector<std::string> words;
     std::function<void(const std::string&)> set;      // throws UsageError
@@ -45,6 +46,10 @@ Option& Option::one_of(std::vector<std::string> words) {
 }
 Option& Option::required() {
     definition_->is_required = true;
+    return *this;
+}
+Option& Option::instead_of_a_run() {
+    definition_->is_instead = true;
     return *this;
 }
 
@@ -266,9 +271,12 @@ ParsedAs OptionSet::parse(int argc, const char* const* argv) {
         }
     }
 
+    const bool instead = std::any_of(definitions_.begin(), definitions_.end(), [&](const auto& definition) {
+        return definition->is_instead && values.count(definition->name) != 0 && values[definition->name].template as<std::string>() == "true";
+    });
     for (const auto& definition : definitions_) {
         if (values.count(definition->name) == 0) {
-            if (definition->is_required) {
+            if (definition->is_required && !instead) {
                 throw UsageError("--" + definition->name + " " + definition->value_name + " is needed: " + definition->help +
                                  " (see " + program_ + " --help)");
             }
@@ -372,23 +380,29 @@ std::string OptionSet::help() const {
     return out.str();
 }
 
-nlohmann::ordered_json OptionSet::collect(bool identity_only) const {
+nlohmann::ordered_json OptionSet::collect(Which which) const {
     nlohmann::ordered_json result = nlohmann::ordered_json::object();
     for (const auto& definition : definitions_) {
-        if (!identity_only || definition->changes_results) result[definition->name] = definition->get();
+        if (which == Which::all || (which == Which::identity ? definition->changes_results : definition->given)) result[definition->name] = definition->get();
     }
     return result;
 }
 
-nlohmann::ordered_json OptionSet::values() const { return collect(false); }
-nlohmann::ordered_json OptionSet::identity_values() const { return collect(true); }
+nlohmann::ordered_json OptionSet::values() const { return collect(Which::all); }
+nlohmann::ordered_json OptionSet::identity_values() const { return collect(Which::identity); }
+nlohmann::ordered_json OptionSet::given_values() const { return collect(Which::given); }
 
 void register_options(OptionSet& set, CommonOptions& options) {
     set.add("data", options.data, "DIR", "folder in which the result folders phase0, phase1_0, ... live");
     set.add("json", options.json, "FILE", "write the final summary there too, for scripts");
     set.add("log-level", options.log_level, "LEVEL", "how much is said").one_of({"error", "warning", "info", "debug"});
+    set.add_flag("verbose", options.verbose, "the same as --log-level debug");
+    set.add("gpus", options.gpus, "LIST", "which of the visible GPUs ranks may use, such as 0,2 (all when not given)");
     set.add("max-minutes", options.max_minutes, "M", "stop after the unit at hand with exit code 75 once M minutes are over (0: never)")
         .at_least(0);
+    set.add_flag("list-checkpoints", options.list_checkpoints, "list the unfinished runs below --data and how to go on with them, then end").instead_of_a_run();
+    set.add_flag("cleanup", options.cleanup, "list and remove what dead runs left below --data and old logs, then end; nothing that can be taken up").instead_of_a_run();
+    set.add("log-days", options.log_days, "D", "with --cleanup: logs older than this are removed").at_least(0);
 }
 
 }  // namespace pva

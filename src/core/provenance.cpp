@@ -22,6 +22,8 @@ nlohmann::ordered_json to_json(const Provenance& provenance) {
     json["compiler"] = provenance.build.compiler;
     json["libraries"] = provenance.libraries;
     json["options"] = provenance.options;
+    json["given"] = provenance.given;
+    json["ranks"] = provenance.ranks;
     json["inputs"] = nlohmann::ordered_json::array();
     for (const InputFile& input : provenance.inputs) {
         json["inputs"].push_back({{"role", input.role}, {"path", input.path}, {"sha256", input.sha256}});

@@ -749,8 +749,10 @@ void Server::look(Job& job) {
     if (use.cpu_seconds >= cpu_limit) return fail(job, Verdict::timeout_cpu, limit_text(cpu_limit));
     const auto deadline = now.ready + from_seconds(wall_limit + std::min(now.seen.waiting_seconds, 2 * wall_limit));
     if (time >= deadline) {
-        // A busy program reaches both limits together when they are equal: the same verdict every time.
-        const bool busy = use.cpu_seconds >= 0.9 * cpu_limit;
+        // A busy program reaches both limits together when they are equal, and on a loaded machine the wall limit first:
+        // the same verdict every time. Busy is who nearly always ran or waited for a processor.
+        const double elapsed = std::chrono::duration<double>(time - now.ready).count();
+        const bool busy = use.cpu_seconds >= 0.9 * cpu_limit || use.cpu_seconds + now.seen.waiting_seconds >= 0.9 * elapsed;
         return fail(job, busy ? Verdict::timeout_cpu : Verdict::timeout_wall, limit_text(wall_limit));
     }
     // Looking must stay cheap where there are many processes to look at.

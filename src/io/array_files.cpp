@@ -38,18 +38,23 @@ void append(std::string& bytes, T value) {
     bytes.append(reinterpret_cast<const char*>(&value), sizeof(T));
 }
 
-std::uint32_t crc_of(std::string_view head, std::span<const std::byte> data) {
+std::uint32_t crc_of(std::string_view head, const StreamedArray& array) {
     uLong crc = ::crc32_z(0, reinterpret_cast<const Bytef*>(head.data()), head.size());
-    crc = ::crc32_z(crc, reinterpret_cast<const Bytef*>(data.data()), data.size());
+    std::uint64_t bytes = 0;
+    array.produce([&](std::span<const std::byte> data) {
+        crc = ::crc32_z(crc, reinterpret_cast<const Bytef*>(data.data()), data.size());
+        bytes += data.size();
+    });
+    if (bytes != array.bytes) throw InternalError("npz: array " + array.name + " has " + std::to_string(bytes) + " bytes instead of " + std::to_string(array.bytes));
     return static_cast<std::uint32_t>(crc);
 }
 
 /// Magic, version 1.0 and the dictionary, padded so that the data begins at a multiple of 64 bytes of the member.
-std::string npy_head(const NamedArray& array) {
+std::string npy_head(const StreamedArray& array) {
     std::string shape;
     for (const std::int64_t extent : array.shape) shape += std::to_string(extent) + (array.shape.size() == 1 ? "," : ", ");
     if (array.shape.size() > 1) shape.resize(shape.size() - 2);
-    std::string dictionary = "{'descr': '<f4', 'fortran_order': False, 'shape': (" + shape + "), }";
+    std::string dictionary = "{'descr': '" + array.descr + "', 'fortran_order': False, 'shape': (" + shape + "), }";
     dictionary += std::string(63 - (10 + dictionary.size()) % 64, ' ') + "\n";
     std::string head = "\x93NUMPY\x01";
     head += '\0';
@@ -82,17 +87,29 @@ void write_safetensors(const std::string& path, std::span<const NamedArray> arra
 
 void write_npz(const std::string& path, std::span<const NamedArray> arrays) {
     check(arrays);
+    std::vector<StreamedArray> streamed;
+    for (const NamedArray& array : arrays) {
+        if (!std::holds_alternative<std::span<const float>>(array.values)) throw InternalError("npz: array " + array.name + " holds no floats");
+        const auto data = bytes_of(array);
+        streamed.push_back({array.name, "<f4", array.shape, data.size(), [data](const auto& take) { take(data); }});
+    }
+    write_npz(path, streamed);
+}
+
+void write_npz(const std::string& path, std::span<const StreamedArray> arrays) {
+    std::set<std::string> names;
+    for (const StreamedArray& array : arrays) {
+        if (!names.insert(array.name).second) throw InternalError("array " + array.name + " is there twice");
+    }
     constexpr std::uint64_t most = std::numeric_limits<std::uint32_t>::max();
     constexpr std::uint16_t date = 0x0021;  // 1 January 1980, the first that ZIP has
     WholeFile file(path);
     std::string directory;
     std::uint64_t offset = 0;
-    for (const NamedArray& array : arrays) {
-        if (!std::holds_alternative<std::span<const float>>(array.values)) throw InternalError("npz: array " + array.name + " holds no floats");
+    for (const StreamedArray& array : arrays) {
         const std::string head = npy_head(array);
-        const auto data = bytes_of(array);
-        const std::uint64_t size = head.size() + data.size();
-        const std::uint32_t crc = crc_of(head, data);
+        const std::uint64_t size = head.size() + array.bytes;
+        const std::uint32_t crc = crc_of(head, array);
         const std::string name = array.name + ".npy";
         const bool big = size >= most || offset >= most;
         const std::uint16_t version = big ? 45 : 20;
@@ -137,7 +154,12 @@ void write_npz(const std::string& path, std::span<const NamedArray> arrays) {
         directory += name + extra;
         file.write(local);
         file.write(head);
-        file.write(data);
+        std::uint64_t written = 0;
+        array.produce([&](std::span<const std::byte> data) {
+            written += data.size();
+            file.write(data);
+        });
+        if (written != array.bytes) throw InternalError("npz: array " + array.name + " changed while it was written");
         offset += local.size() + size;
     }
     std::string end;

@@ -24,6 +24,32 @@ float from_half(std::uint16_t bits) {
     return std::bit_cast<float>(sign | wide | fraction << 13);
 }
 
+std::uint16_t to_half(float value) {
+    const auto bits = std::bit_cast<std::uint32_t>(value);
+    const auto sign = static_cast<std::uint16_t>(bits >> 16 & 0x8000U);
+    const std::uint32_t magnitude = bits & 0x7FFFFFFFU;
+    if (magnitude > 0x7F800000U) return sign | 0x7E00U;   // not a number
+    if (magnitude >= 0x47800000U) return sign | 0x7C00U;  // 65536 and more
+    std::uint32_t shift = 13;
+    std::uint32_t wide = magnitude - (112U << 23);
+    if (magnitude < 0x38800000U) {  // below 2^-14: subnormal, in steps of 2^-24
+        if (magnitude < 0x33000000U) return sign;  // below half of the smallest
+        shift = 126U - (magnitude >> 23);
+        wide = (magnitude & 0x7FFFFFU) | 0x800000U;
+    }
+    const std::uint32_t kept = wide >> shift;
+    const std::uint32_t rest = wide & ((1U << shift) - 1U);
+    const std::uint32_t middle = 1U << (shift - 1U);
+    const std::uint32_t up = rest > middle || (rest == middle && (kept & 1U) != 0) ? 1U : 0U;
+    return static_cast<std::uint16_t>(sign | (kept + up));
+}
+
+std::uint16_t to_bfloat16(float value) {
+    const auto bits = std::bit_cast<std::uint32_t>(value);
+    if ((bits & 0x7FFFFFFFU) > 0x7F800000U) return static_cast<std::uint16_t>(bits >> 16 | 0x40U);
+    return static_cast<std::uint16_t>((bits + 0x7FFFU + (bits >> 16 & 1U)) >> 16);
+}
+
 template <typename Stored, typename Convert>
 void convert(const void* bytes, std::span<float> values, Convert to_float) {
     const auto* from = static_cast<const unsigned char*>(bytes);
@@ -57,6 +83,20 @@ void to_floats(std::string_view dtype, const void* bytes, std::span<float> value
         convert<double>(bytes, values, [](double v) { return static_cast<float>(v); });
     } else {
         throw InternalError("to_floats: type " + std::string(dtype));
+    }
+}
+
+void from_floats(std::string_view dtype, std::span<const float> values, std::span<std::byte> bytes) {
+    if (dtype != "F32" && dtype != "F16" && dtype != "BF16") throw InternalError("from_floats: type " + std::string(dtype));
+    if (bytes.size() != values.size() * float_dtype_bytes(dtype)) throw InternalError("from_floats: " + std::to_string(bytes.size()) + " bytes for " + std::to_string(values.size()) + " numbers");
+    if (values.empty()) return;
+    if (dtype == "F32") {
+        std::memcpy(bytes.data(), values.data(), values.size_bytes());
+        return;
+    }
+    for (std::size_t i = 0; i < values.size(); ++i) {
+        const std::uint16_t stored = dtype == "F16" ? to_half(values[i]) : to_bfloat16(values[i]);
+        std::memcpy(bytes.data() + 2 * i, &stored, sizeof stored);
     }
 }
 

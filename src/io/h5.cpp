@@ -102,7 +102,9 @@ void Handle::close(const std::string& what) {
 std::size_t element_bytes(Element element, std::size_t text_width) {
     switch (element) {
         case Element::u8: return 1;
-        case Element::u16: return 2;
+        case Element::u16:
+        case Element::f16:
+        case Element::bf16: return 2;
         case Element::i32:
         case Element::u32:
         case Element::f32: return 4;
@@ -122,6 +124,8 @@ std::string element_name(Element element) {
         case Element::u32: return "uint32";
         case Element::i64: return "int64";
         case Element::u64: return "uint64";
+        case Element::f16: return "float16";
+        case Element::bf16: return "bfloat16";
         case Element::f32: return "float32";
         case Element::f64: return "float64";
         case Element::text: return "text";
@@ -137,6 +141,18 @@ std::size_t Dataset::row_bytes() const {
 
 namespace {
 
+/// Bits of a floating-point type of 16 bits; HDF5 1.10 has none of its own.
+struct HalfLayout {
+    std::size_t exponent;
+    std::size_t mantissa;
+    std::size_t bias;
+};
+std::optional<HalfLayout> half_layout(Element element) {
+    if (element == Element::f16) return HalfLayout{5, 10, 15};
+    if (element == Element::bf16) return HalfLayout{8, 7, 127};
+    return std::nullopt;
+}
+
 /// File type: little-endian, so that files are the same everywhere. Memory type is the machine's own.
 Handle type_of(Element element, std::size_t text_width, bool in_file) {
     hid_t base = -1;
@@ -147,11 +163,19 @@ Handle type_of(Element element, std::size_t text_width, bool in_file) {
         case Element::u32: base = in_file ? H5T_STD_U32LE : H5T_NATIVE_UINT32; break;
         case Element::i64: base = in_file ? H5T_STD_I64LE : H5T_NATIVE_INT64; break;
         case Element::u64: base = in_file ? H5T_STD_U64LE : H5T_NATIVE_UINT64; break;
+        case Element::f16:
+        case Element::bf16:
         case Element::f32: base = in_file ? H5T_IEEE_F32LE : H5T_NATIVE_FLOAT; break;
         case Element::f64: base = in_file ? H5T_IEEE_F64LE : H5T_NATIVE_DOUBLE; break;
         case Element::text: base = H5T_C_S1; break;
     }
-    Handle type(Kind::type, PVA_H5(H5Tcopy(base), "element type"));
+    Handle type(Kind::type, PVA_H5(H5Tcopy(element == Element::f16 || element == Element::bf16 ? H5T_IEEE_F32LE : base), "element type"));
+    if (const auto layout = half_layout(element)) {
+        // The same in memory and in the file: nothing is converted on the way. (Machines are little-endian here.)
+        PVA_H5(H5Tset_fields(type.id(), 15, layout->mantissa, layout->exponent, 0, layout->mantissa), "element type");
+        PVA_H5(H5Tset_size(type.id(), 2), "element type");
+        PVA_H5(H5Tset_ebias(type.id(), layout->bias), "element type");
+    }
     if (element == Element::text) {
         PVA_H5(H5Tset_size(type.id(), text_width), "element type");
         PVA_H5(H5Tset_cset(type.id(), H5T_CSET_UTF8), "element type");
@@ -260,6 +284,12 @@ Dataset open_dataset(const File& file, const std::string& name) {
         else throw InputError(where + ": integers of " + std::to_string(size) + " bytes are not used by pva");
     } else if (type_class == H5T_FLOAT && (size == 4 || size == 8)) {
         dataset.element = size == 4 ? Element::f32 : Element::f64;
+    } else if (type_class == H5T_FLOAT && size == 2) {
+        std::size_t sign = 0, exponent = 0, exponent_size = 0, mantissa = 0, mantissa_size = 0;
+        PVA_H5(H5Tget_fields(type.id(), &sign, &exponent, &exponent_size, &mantissa, &mantissa_size), where);
+        if (exponent_size == 5 && mantissa_size == 10) dataset.element = Element::f16;
+        else if (exponent_size == 8 && mantissa_size == 7) dataset.element = Element::bf16;
+        else throw InputError(where + ": floating-point numbers of 2 bytes that are neither float16 nor bfloat16");
     } else {
         throw InputError(where + ": its element type is not one that pva writes");
     }

@@ -2,6 +2,7 @@
 #include "pva/io/reader.h"
 
 #include <algorithm>
+#include <cstring>
 #include <filesystem>
 
 #include "pva/core/error.h"
@@ -100,15 +101,23 @@ PVA_INSTANTIATE(double)
 #undef PVA_INSTANTIATE
 
 std::vector<float> ResultReader::read_row_parts(const std::string& dataset, std::span<const std::int64_t> rows, std::int64_t second) const {
-    const h5::Dataset set = open_checked(dataset, h5::Element::f32);
-    if (set.shape.size() < 2) throw InputError(path_ + " dataset " + dataset + ": has one dimension, at least two were expected");
-    const std::size_t width = set.row_bytes() / sizeof(float) / static_cast<std::size_t>(set.shape[1]);
-    std::vector<float> values(rows.size() * width);
-    for (std::size_t i = 0; i < rows.size(); ++i) {
-        h5::read_row_part(set, rows[i], second, std::as_writable_bytes(std::span(values).subspan(i * width, width)));
-    }
+    open_checked(dataset, h5::Element::f32);
+    const std::vector<std::byte> bytes = read_row_part_bytes(dataset, rows, second);
+    std::vector<float> values(bytes.size() / sizeof(float));
+    if (!bytes.empty()) std::memcpy(values.data(), bytes.data(), bytes.size());
     return values;
 }
+
+std::vector<std::byte> ResultReader::read_row_part_bytes(const std::string& dataset, std::span<const std::int64_t> rows, std::int64_t second) const {
+    const h5::Dataset set = h5::open_dataset(file_, dataset);
+    if (set.shape.size() < 2 || set.shape[1] == 0) throw InputError(path_ + " dataset " + dataset + ": has no second dimension to choose from");
+    const std::size_t size = set.row_bytes() / static_cast<std::size_t>(set.shape[1]);
+    std::vector<std::byte> bytes(rows.size() * size);
+    for (std::size_t i = 0; i < rows.size(); ++i) h5::read_row_part(set, rows[i], second, std::span(bytes).subspan(i * size, size));
+    return bytes;
+}
+
+h5::Element ResultReader::element(const std::string& dataset) const { return h5::open_dataset(file_, dataset).element; }
 
 std::vector<std::string> ResultReader::read_texts(const std::string& dataset) const {
     const h5::Dataset set = open_checked(dataset, h5::Element::text);
@@ -147,7 +156,8 @@ std::vector<InputFile> ResultReader::inputs() const {
 std::string ResultReader::program() const { return h5::read_text_attribute(file_, "/", "program").value_or(""); }
 
 FoundFile find_newest(const std::string& folder, const std::string& prefix, const FileSchema& schema, const nlohmann::ordered_json& wanted,
-                      const std::string& written_by, const std::function<void(const std::string&)>& warn) {
+                      const std::string& written_by, const std::function<void(const std::string&)>& warn,
+                      const std::function<std::string(const ResultReader&)>& lacks) {
     std::vector<FoundFile> matching;
     std::string others;
     int unfinished = 0;
@@ -167,6 +177,7 @@ FoundFile find_newest(const std::string& folder, const std::string& prefix, cons
                 const nlohmann::ordered_json there = reader.identity().contains(key) ? reader.identity()[key] : nlohmann::ordered_json();
                 if (there != value && why.empty()) why = "its " + key + " is " + there.dump() + ", not " + value.dump();
             }
+            if (why.empty() && lacks) why = lacks(reader);
             if (why.empty()) {
                 matching.push_back({path.string(), parts->timestamp, reader.identity()});
             } else {

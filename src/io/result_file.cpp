@@ -23,6 +23,7 @@
 #include "pva/core/sha256.h"
 #include "pva/io/naming.h"
 #include "pva/io/reader.h"
+#include "pva/io/run_lock.h"
 #include "pva/mpi/agree.h"
 #include "pva/mpi/share.h"
 
@@ -67,69 +68,6 @@ namespace {
 /// Whether a dataset belongs to a unit's checksum. Measurements differ between equal runs and stay out, so that `done`
 /// itself is equal between them.
 bool is_summed(const DatasetSpec& spec) { return spec.filled == Filled::per_unit && !spec.name.starts_with("measured/"); }
-
-/// flock on a file beside the working file. Rank 0 takes it exclusively (which proves that no rank of another run lives),
-/// then all ranks hold it shared: ranks can outlive a killed mpirun for a moment. The kernel drops it with the process.
-class RunLock {
-  public:
-    RunLock() = default;
-    RunLock(const RunLock&) = delete;
-    RunLock& operator=(const RunLock&) = delete;
-    ~RunLock() { release(); }
-
-    void acquire_exclusive(const std::string& path) {
-        constexpr int tries = 100;
-        for (int i = 0; i < tries; ++i) {
-            open_file(path);
-            if (flock(descriptor_, LOCK_EX | LOCK_NB) == 0) {
-                // A run that has just ended removes the file: a lock on a file without a name protects nothing.
-                struct stat by_descriptor {};
-                struct stat by_path {};
-                if (fstat(descriptor_, &by_descriptor) == 0 && stat(path.c_str(), &by_path) == 0 && by_descriptor.st_ino == by_path.st_ino) {
-                    const std::string who = host_name() + " process " + std::to_string(getpid()) + "\n";
-                    if (ftruncate(descriptor_, 0) != 0 || pwrite(descriptor_, who.data(), who.size(), 0) < 0) { /* only a hint for people */ }
-                    return;
-                }
-            } else if (errno != EWOULDBLOCK && errno != EINTR) {
-                throw IoError(path + ": flock failed (" + std::strerror(errno) + "); the file system must support flock");
-            }
-            release();
-            std::this_thread::sleep_for(std::chrono::milliseconds(100));
-        }
-        std::ifstream holder(path);
-        std::string who;
-        std::getline(holder, who);
-        throw InputError("another run is working on this (" + (who.empty() ? "unknown process" : who) + " holds " + path +
-                         "); wait for it, or start with other settings or another --data folder");
-    }
-    void share(const std::string& path) {
-        if (descriptor_ < 0) open_file(path);
-        for (int i = 0; i < 100; ++i) {
-            if (flock(descriptor_, LOCK_SH | LOCK_NB) == 0) return;
-            std::this_thread::sleep_for(std::chrono::milliseconds(20));
-        }
-        throw InputError("another run took " + path + " at the same moment; start one of them again");
-    }
-    void release() {
-        if (descriptor_ >= 0) close(descriptor_);
-        descriptor_ = -1;
-    }
-
-  private:
-    void open_file(const std::string& path) {
-        descriptor_ = open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666);
-        if (descriptor_ < 0) throw IoError(path + ": cannot be created (" + std::strerror(errno) + "); check the folder's permissions and free space");
-    }
-    int descriptor_ = -1;
-};
-
-bool is_locked_by_other(const std::string& path) {
-    const int descriptor = open(path.c_str(), O_RDWR | O_CLOEXEC);
-    if (descriptor < 0) return false;
-    const bool locked = flock(descriptor, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK;
-    close(descriptor);
-    return locked;
-}
 
 void sync_path(const std::string& path, int flags) {
     const int descriptor = open(path.c_str(), flags | O_CLOEXEC);
@@ -241,6 +179,11 @@ void create_file(const std::string& path, const RunPlan& plan, const Sizes& size
                     if (content == at_creation.end()) throw InternalError("no content for dataset " + spec.name);
                     h5::write_rows(dataset, 0, dataset.rows(), content->second);
                 }
+                // So that an unfinished file can say how to go on with it; replaced when it is complete.
+                if (spec.name == "measured/run") {
+                    const std::string started = nlohmann::ordered_json{{"started", timestamp_now()}, {"provenance", to_json(plan.provenance)}}.dump();
+                    if (started.size() <= static_cast<std::size_t>(summary_bytes)) h5::write_rows(dataset, 0, 1, pack_texts({started}, static_cast<std::size_t>(summary_bytes)));
+                }
             };
             for (const DatasetSpec& spec : common_datasets()) make(spec);
             if (!only_common) {
@@ -256,17 +199,6 @@ void create_file(const std::string& path, const RunPlan& plan, const Sizes& size
         fs::remove(temporary, ignored);
         throw;
     }
-}
-
-std::vector<std::string> segment_paths(const std::string& part_path) {
-    std::vector<std::string> paths;
-    const fs::path part(part_path);
-    const std::string start = part.filename().string() + ".segment";
-    for (const auto& entry : fs::directory_iterator(part.parent_path())) {
-        if (entry.path().filename().string().starts_with(start)) paths.push_back(entry.path().string());
-    }
-    std::sort(paths.begin(), paths.end());
-    return paths;
 }
 
 bool all_units_done(const std::string& part_path) {
@@ -314,7 +246,7 @@ void refuse_conflicts(const RunPlan& plan) {
         };
         if (!same("phase") || !same("model") || !same("problems") || !same("start") || !same("end")) continue;
         const std::string lock = (entry.path().parent_path() / name.substr(0, name.size() - std::strlen(".h5.part"))).string() + ".lock";
-        if (is_locked_by_other(lock)) continue;  // alive: two runs with different settings may stand side by side
+        if (is_locked(lock)) continue;  // alive: two runs with different settings may stand side by side
         if (!find_complete(plan, identity_hash(there)).empty()) continue;  // that run has its result; this is what a kill or --fresh left
         throw InputError(entry.path().string() + " is an unfinished run of the same phase, model and range with other settings (" +
                          join(differences(there, plan.identity), "; ") +
@@ -346,12 +278,17 @@ struct ResultFile::State {
     }
 
     /// Rows of one unit in a per-unit dataset: [unit * k, unit * k + k).
-    std::int64_t rows_per_unit(const h5::Dataset& set) const {
+    /// First row and number of rows of a unit in a per-unit dataset.
+    std::pair<std::int64_t, std::int64_t> rows_of(std::int64_t unit, const DatasetSpec& spec, const h5::Dataset& set) const {
+        if (const auto ragged = plan.unit_rows.find(spec.dims.front()); ragged != plan.unit_rows.end()) {
+            const std::int64_t first = ragged->second.at(static_cast<std::size_t>(unit));
+            return {first, ragged->second.at(static_cast<std::size_t>(unit) + 1) - first};
+        }
         const std::int64_t n = plan.n_units;
         if (n == 0 || set.rows() % n != 0) {
             throw InternalError(set.name + ": " + std::to_string(set.rows()) + " rows are no multiple of " + std::to_string(n) + " units");
         }
-        return set.rows() / n;
+        return {unit * (set.rows() / n), set.rows() / n};
     }
 
     void open_all(bool only_common) {
@@ -376,9 +313,9 @@ struct ResultFile::State {
         for (const DatasetSpec& spec : plan.schema->datasets) {
             if (!is_summed(spec)) continue;
             h5::Dataset& set = dataset(spec.name);
-            const std::int64_t rows = rows_per_unit(set);
+            const auto [first, rows] = rows_of(unit, spec, set);
             std::vector<std::byte> bytes(static_cast<std::size_t>(rows) * set.row_bytes());
-            h5::read_rows(set, unit * rows, rows, bytes);
+            h5::read_rows(set, first, rows, bytes);
             sum.add(bytes);
         }
         return sum.value();
@@ -512,8 +449,8 @@ void ResultFile::write_unit(std::int64_t unit, const Columns& columns) {
         const auto content = columns.find(spec.name);
         if (content == columns.end()) throw InternalError("unit " + std::to_string(unit) + ": no rows for dataset " + spec.name);
         h5::Dataset& set = state_->dataset(spec.name);
-        const std::int64_t rows = state_->rows_per_unit(set);
-        h5::write_rows(set, unit * rows, rows, content->second);
+        const auto [first, rows] = state_->rows_of(unit, spec, set);
+        h5::write_rows(set, first, rows, content->second);
         if (is_summed(spec)) sum.add(content->second);
     }
     // Data first, its mark second: a kill between the two only costs the unit.

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <filesystem>
 #include <utility>
 
 #include "pva/core/checksum.h"
@@ -134,6 +135,17 @@ std::vector<std::byte> read_segment(const SegmentRecord& record) {
         throw IoError(record.path + ": a record changed since it was written (at byte " + std::to_string(record.offset) + "); delete the file and run the same command again");
     }
     return bytes;
+}
+
+std::vector<std::string> segment_paths(const std::string& part_path) {
+    std::vector<std::string> paths;
+    const std::filesystem::path part(part_path);
+    const std::string start = part.filename().string() + ".segment";
+    for (const auto& entry : std::filesystem::directory_iterator(part.parent_path())) {
+        if (entry.path().filename().string().starts_with(start)) paths.push_back(entry.path().string());
+    }
+    std::sort(paths.begin(), paths.end());
+    return paths;
 }
 
 }  // namespace pva::io

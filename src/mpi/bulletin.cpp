@@ -15,6 +15,7 @@ namespace {
 constexpr int tag = 7;
 constexpr std::int64_t kind_done = 1;
 constexpr std::int64_t kind_stop = 2;
+constexpr std::int64_t kind_work = 3;
 
 // A signal handler can reach nothing else; it is set once and only read elsewhere.
 volatile std::sig_atomic_t stop_signal = 0;
@@ -37,6 +38,7 @@ Bulletin::Bulletin(const Communicator& comm, double max_minutes)
     : comm_(comm.handle()),
       start_(std::chrono::steady_clock::now()),
       max_minutes_(max_minutes),
+      running_(static_cast<std::size_t>(comm.size()), 0),
       sent_to_(static_cast<std::size_t>(comm.size()), 0) {}
 
 Bulletin::~Bulletin() = default;
@@ -61,12 +63,17 @@ void Bulletin::receive_all() {
         PVA_MPI(MPI_Iprobe(MPI_ANY_SOURCE, tag, comm_.handle(), &waiting, MPI_STATUS_IGNORE));
         if (waiting == 0) return;
         Message message{};
-        PVA_MPI(MPI_Recv(&message, 3, MPI_INT64_T, MPI_ANY_SOURCE, tag, comm_.handle(), MPI_STATUS_IGNORE));
+        MPI_Status status{};
+        PVA_MPI(MPI_Recv(&message, 3, MPI_INT64_T, MPI_ANY_SOURCE, tag, comm_.handle(), &status));
         ++received_;
         if (message.kind == kind_stop) stop_ = true;
         if (message.kind == kind_done) {
-            done_ += message.done;
-            good_ += message.good;
+            done_ += message.first;
+            good_ += message.second;
+        }
+        if (message.kind == kind_work) {
+            work_ += message.first;
+            running_[static_cast<std::size_t>(status.MPI_SOURCE)] = message.second;
         }
     }
 }
@@ -76,6 +83,14 @@ void Bulletin::add_done(std::int64_t done, std::int64_t good) {
     good_ += good;
     if (comm_.rank() != 0) send({kind_done, done, good}, 0);
 }
+
+void Bulletin::tell_work(std::int64_t work, std::int64_t running) {
+    work_ += work;
+    running_[static_cast<std::size_t>(comm_.rank())] = running;
+    if (comm_.rank() != 0) send({kind_work, work, running}, 0);
+}
+
+std::int64_t Bulletin::running() const { return std::accumulate(running_.begin(), running_.end(), std::int64_t{0}); }
 
 void Bulletin::request_stop() {
     if (stop_) return;

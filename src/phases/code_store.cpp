@@ -1,24 +1,17 @@
 // Spools of plain numbers and their HDF5 form. The layout: docs/formats/codes.md.
 #include "pva/phases/code_store.h"
 
-#include <bit>
-#include <cmath>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
 
 #include "pva/core/error.h"
+#include "pva/io/float_values.h"
 #include "pva/io/h5.h"
 
 namespace pva::phases {
 
 namespace fs = std::filesystem;
-
-std::uint16_t to_bfloat16(float value) {
-    const auto bits = std::bit_cast<std::uint32_t>(value);
-    if (std::isnan(value)) return static_cast<std::uint16_t>(bits >> 16 | 0x40U);
-    return static_cast<std::uint16_t>((bits + 0x7FFFU + (bits >> 16 & 1U)) >> 16);
-}
 
 CodeSpool::CodeSpool(const std::string& folder, std::size_t index, std::uint64_t n_latents, bool bfloat16)
     : base_(folder + "/" + std::to_string(index)), narrow_(n_latents <= 65536), bfloat16_(bfloat16), n_latents_(n_latents) {
@@ -45,9 +38,9 @@ void CodeSpool::append(const sae::CsrRows& codes) {
         write("latent", std::as_bytes(std::span(codes.latents)), false);
     }
     if (bfloat16_) {
-        std::vector<std::uint16_t> values(codes.values.size());
-        for (std::size_t i = 0; i < values.size(); ++i) values[i] = to_bfloat16(codes.values[i]);
-        write("value", std::as_bytes(std::span(values)), false);
+        std::vector<std::byte> values(2 * codes.values.size());
+        io::from_floats("BF16", codes.values, values);
+        write("value", values, false);
     } else {
         write("value", std::as_bytes(std::span(codes.values)), false);
     }

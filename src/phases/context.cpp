@@ -3,17 +3,19 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <iostream>
+#include <sstream>
 
 #include "pva/core/error.h"
-#include "pva/core/option_texts.h"
 #include "pva/core/progress.h"
-#include "pva/io/h5.h"
+#include "pva/io/leftovers.h"
 #include "pva/mpi/agree.h"
 #include "pva/mpi/bulletin.h"
 #include "pva/mpi/environment.h"
+#include "pva/phases/tool.h"
 
 namespace pva::phases {
 
@@ -36,20 +38,6 @@ exec::SupervisorOptions supervisor_options(const PythonOptions& options) {
     return result;
 }
 
-/// What a run depends on most, as loaded. MPI's version may be asked before MPI_Init.
-std::map<std::string, std::string> loaded_libraries() {
-    return {{"MPI", mpi::Environment::library_version()}, {"HDF5", io::h5::library_version()}, {"libtorch", build_info().torch_version}};
-}
-
-/// Text of --version: the banner's first line, then how and with what this was built.
-std::string version_text(const std::string& program) {
-    const BuildInfo build = build_info();
-    std::string loaded;
-    for (const auto& [name, version] : loaded_libraries()) loaded += (loaded.empty() ? "" : ", ") + name + " " + version;
-    return version_line(program) + "\ncompiler    " + build.compiler + ", C++20, " + build.build_type + ", " + build.flags + "\nsystem      " + build.system +
-           "\nlibraries   " + loaded + "\nbuilt with  " + build.other_libraries + "\n";
-}
-
 void print_banner(Context& context, const OptionSet& set) {
     const std::vector<std::string> places = mpi::binding_lines(context.comm, context.binding);
     std::string libraries;
@@ -69,6 +57,66 @@ void print_banner(Context& context, const OptionSet& set) {
     context.log.info("options:" + options);
 }
 
+/// In quotes where a shell needs them.
+std::string shell_word(const std::string& word) {
+    static constexpr std::string_view plain = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-+=.,:/@%";
+    if (!word.empty() && word.find_first_not_of(plain) == std::string::npos) return word;
+    std::string quoted = "'";
+    for (const char c : word) quoted += c == '\'' ? std::string("'\\''") : std::string(1, c);
+    return quoted + "'";
+}
+
+void list_checkpoints(const std::string& data) {
+    const std::vector<io::UnfinishedRun> runs = io::unfinished_runs(data);
+    if (runs.empty()) std::cout << "no unfinished runs below " << data << "\n";
+    for (const io::UnfinishedRun& run : runs) {
+        std::cout << run.path << "\n  " << run.filetype << ": " << run.done << " of " << run.total << " units done";
+        if (run.alive) {
+            std::cout << "; a process is working on it\n";
+            continue;
+        }
+        std::string command = run.program;
+        for (const std::string& word : run.arguments) command += " " + shell_word(word);
+        std::cout << "; go on with any number of ranks:\n  " << (run.ranks > 1 ? "mpirun -n " + std::to_string(run.ranks) + " " : "") << command << "\n";
+    }
+}
+
+void clean_up(const std::string& data, double log_days) {
+    const std::vector<io::Leftover> files = io::leftovers(data, log_days);
+    std::uintmax_t bytes = 0;
+    for (const io::Leftover& file : files) {
+        std::cout << file.path << ": " << file.why << "\n";
+        bytes += file.bytes;
+    }
+    io::remove_leftovers(files);
+    std::cout << (files.empty() ? "nothing to remove below " + data : "removed " + std::to_string(files.size()) + " files, " + fixed(static_cast<double>(bytes) / 1e6, 1) + " MB") << std::endl;
+}
+
+/// Leaves only the named ones of the GPUs that CUDA may show this process. Before anything asks for them.
+void choose_visible_gpus(const std::string& list) {
+    if (list.empty()) return;
+    std::vector<std::string> visible;
+    if (const char* already = std::getenv("CUDA_VISIBLE_DEVICES")) {
+        std::istringstream names(already);
+        for (std::string name; std::getline(names, name, ',');) visible.push_back(name);
+    }
+    std::string chosen;
+    std::istringstream numbers(list);
+    for (std::string number; std::getline(numbers, number, ',');) {
+        if (number.empty() || number.size() > 4 || number.find_first_not_of("0123456789") != std::string::npos) {
+            throw UsageError("--gpus " + list + ": '" + number + "' is no number of a GPU; give a list such as 0,2");
+        }
+        const auto index = static_cast<std::size_t>(std::stoul(number));
+        if (!visible.empty() && index >= visible.size()) {
+            throw UsageError("--gpus " + list + ": there is no GPU " + number + "; CUDA_VISIBLE_DEVICES shows " + std::to_string(visible.size()) + ", counted from 0");
+        }
+        const std::string name = visible.empty() ? number : visible[index];
+        if (("," + chosen + ",").find("," + name + ",") != std::string::npos) throw UsageError("--gpus " + list + ": " + number + " is named twice");
+        chosen += (chosen.empty() ? "" : ",") + name;
+    }
+    setenv("CUDA_VISIBLE_DEVICES", chosen.c_str(), 1);
+}
+
 }  // namespace
 
 int run_executable(int argc, char** argv, OptionSet& set, const CommonOptions& common, const PythonOptions* python,
@@ -78,22 +126,13 @@ int run_executable(int argc, char** argv, OptionSet& set, const CommonOptions& c
     mpi::watch_stop_signal();
     std::optional<exec::Supervisor> supervisor;
     try {
-        switch (set.parse(argc, argv)) {
-            case ParsedAs::help:
-                if (speaks) std::cout << set.help();
-                return 0;
-            case ParsedAs::version:
-                if (speaks) std::cout << version_text(set.program());
-                return 0;
-            case ParsedAs::man:
-                if (speaks) std::cout << man_page(set, "pva " + build_info().version);
-                return 0;
-            case ParsedAs::completion:
-                if (speaks) std::cout << bash_completion(set);
-                return 0;
-            case ParsedAs::run:
-                break;
+        if (answered_by_text(argc, argv, set, speaks)) return 0;
+        if (common.list_checkpoints || common.cleanup) {
+            if (speaks && common.list_checkpoints) list_checkpoints(common.data);
+            if (speaks && common.cleanup) clean_up(common.data, common.log_days);
+            return 0;
         }
+        choose_visible_gpus(common.gpus);
         // Before MPI_Init and before any thread: nothing may be forked later.
         if (python != nullptr) supervisor.emplace(exec::Supervisor::start(supervisor_options(*python)));
     } catch (const Error& error) {
@@ -102,20 +141,23 @@ int run_executable(int argc, char** argv, OptionSet& set, const CommonOptions& c
     }
 
     return mpi::run(set.program(), [&](const mpi::Communicator& comm) {
-        Log log(comm.rank(), log_level_from_name(common.log_level));
+        Log log(comm.rank(), common.verbose ? LogLevel::debug : log_level_from_name(common.log_level));
         // No phase uses a GPU yet, so sharing one is no fault.
         Context context{comm, log, common, {}, set.identity_values(), mpi::bind_devices(comm, true), supervisor ? &*supervisor : nullptr};
         context.provenance.program = set.program();
         context.provenance.build = build_info();
         context.provenance.options = set.values();
+        context.provenance.given = set.given_values();
+        context.provenance.ranks = comm.size();
         context.provenance.libraries = loaded_libraries();
-        mpi::on_first_rank(comm, [&] {
+        const std::string log_path = mpi::on_first_rank(comm, [&] {
             std::error_code error;
             std::filesystem::create_directories(common.data + "/logs", error);
             if (error) throw IoError(common.data + "/logs: the folder cannot be made (" + error.message() + "); choose another --data");
-            log.open_file(common.data + "/logs/" + set.program() + "_" + timestamp_now() + ".log");
-            return std::string();
+            return common.data + "/logs/" + set.program() + "_" + timestamp_now();
         });
+        mpi::agreed(comm, [&] { log.open_file(log_path + (comm.rank() == 0 ? "" : "_rank" + std::to_string(comm.rank())) + ".log"); });
+        if (!common.gpus.empty() && context.binding.gpu < 0) log.warning("--gpus " + common.gpus + ": this rank sees no GPU");
         print_banner(context, set);
         const Report report = body(context);
         for (const std::string& line : report.lines) log.info(line);

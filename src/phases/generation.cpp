@@ -274,6 +274,7 @@ void Loop::write(std::int64_t unit) {
         columns["residual/" + std::string(model::site_name(plan_.capture.site))] = io::to_bytes(whole.samples.front().generation.residual);
     }
     file_.write_unit(unit, columns);
+    context_.log.debug("unit " + std::to_string(unit) + " (problem " + plan_.problems[static_cast<std::size_t>(unit) / plan_.temperatures.size()].problem.name + ") is written");
     units_.erase(unit);
     ++written_;
     ++unsaved_;
@@ -297,6 +298,8 @@ bool Loop::work(const std::vector<Batch>& own, mpi::Bulletin& bulletin, const st
     std::size_t next = 0;
     std::int64_t told_units = 0;
     std::int64_t told_solved = 0;
+    std::int64_t told_tokens = 0;
+    auto told_work = Clock::now() - std::chrono::hours(1);
     while (true) {
         const bool stopping = bulletin.stop_requested();
         // Few programs wait for their tests, so that a stop need not wait for many.
@@ -313,8 +316,15 @@ bool Loop::work(const std::vector<Batch>& own, mpi::Bulletin& bulletin, const st
         if (written_ > told_units) bulletin.add_done(written_ - told_units, solved_ - told_solved);
         told_units = written_;
         told_solved = solved_;
+        const bool over = engine_.idle() && testing_.empty() && (stopping || next == own.size());
+        if (over || seconds_since(told_work) > 1) {
+            const std::int64_t tokens = engine_.use().generated_tokens;
+            bulletin.tell_work(tokens - told_tokens, static_cast<std::int64_t>(units_.size()));
+            told_tokens = tokens;
+            told_work = Clock::now();
+        }
         if (context_.first_rank()) show();
-        if (engine_.idle() && testing_.empty() && (stopping || next == own.size())) return next == own.size();
+        if (over) return next == own.size();
     }
 }
 
@@ -335,9 +345,9 @@ GenerationUse Loop::run() {
     Progress progress(context_.log, unit_name, file_.n_units(), finished_before,
                       {context_.first_rank() && context_.log.level() >= LogLevel::info, stdout_is_terminal(), 15});
     const auto show = [&] {
-        const double rate = static_cast<double>(engine_.use().generated_tokens) / std::max(1e-9, seconds_since(clock));
-        progress.update(finished_before + bulletin.done(),
-                        std::to_string(bulletin.good()) + (plan_.samples == 1 ? " solved" : " programs right") + ", this rank " + fixed(rate, 0) + " tokens/s");
+        const double rate = static_cast<double>(bulletin.work()) / std::max(1e-9, seconds_since(clock));
+        progress.update(finished_before + bulletin.done(), std::to_string(bulletin.good()) + (plan_.samples == 1 ? " solved, " : " programs right, ") +
+                                                               std::to_string(bulletin.running()) + " running, " + fixed(rate, 0) + " tokens/s");
     };
     std::optional<mpi::Failure> failure;
     try {

@@ -32,6 +32,7 @@ void register_options(OptionSet& set, Phase1Options& options) {
     set.add("temperature", options.temperature, "T", "0: always the most probable token; above 0: draw").at_least(0).changes_results();
     set.add("samples", options.samples, "N", "programs for each problem; rows of the file are problems times samples").at_least(1).changes_results();
     set.add("layers", options.layers, "LIST", "layers whose residual stream is stored, such as 0,5,10-12; all when not given").changes_results();
+    register_options(set, options.activations);
     register_options(set, options.placement);
     set.add_flag("fresh", options.fresh, "start over even if there is a finished or unfinished file");
     set.add_flag("dry-run", options.dry_run, "check all inputs, say what would be done, write no result");
@@ -111,6 +112,17 @@ Report dataset_report(Context& context, const std::string& path) {
     return report;
 }
 
+namespace {
+
+/// The largest pass when whole answers are read again, four at a time.
+model::PassSize pass_with_answers(const GenerationPlan& plan) {
+    model::PassSize pass = plan.pass_size();
+    pass.prefill_tokens = std::max(pass.prefill_tokens, 4 * (plan.longest_prompt() + plan.writing.max_new_tokens));
+    return pass;
+}
+
+}  // namespace
+
 Report run_phase1(Context& context, const Phase1Options& options) {
     const mpi::Communicator& comm = context.comm;
     const ProblemRange range = load_range(context, options.problems, options.range);
@@ -125,7 +137,10 @@ Report run_phase1(Context& context, const Phase1Options& options) {
     generation.samples = options.samples;
     generation.writing = options.writing;
     generation.threads = threads;
-    mpi::agreed(comm, [&] { check_plan(generation); });
+    mpi::agreed(comm, [&] {
+        check_plan(generation);
+        position_kinds(options.activations.positions);
+    });
     const auto n = static_cast<std::int64_t>(generation.problems.size());
     const std::int64_t rows = generation.rows();
 
@@ -185,9 +200,13 @@ Report run_phase1(Context& context, const Phase1Options& options) {
     }
 
     model::set_threads(threads);
+    const bool with_activations = wants_activations(options.activations);
     const model::Placement placement = place_model(context, options.placement);
-    const model::Model model = load_model(context, model_input.files, placement, options.placement, generation.pass_size());
-    mpi::agreed(comm, [&] { check_tokenizer(tokenizer, model.config().vocab_size, model_input); });
+    const model::Model model = load_model(context, model_input.files, placement, options.placement, with_activations ? pass_with_answers(generation) : generation.pass_size());
+    mpi::agreed(comm, [&] {
+        check_tokenizer(tokenizer, model.config().vocab_size, model_input);
+        if (with_activations) model::parse_sites(options.activations.sites, read_layers(options.layers), model.config());
+    });
     generation.capture.site = model::Site::resid_post;
     generation.capture.layers = mpi::agreed(comm, [&] { return read_layers(options.layers); });
     if (generation.capture.layers.empty()) {
@@ -244,8 +263,18 @@ Report run_phase1(Context& context, const Phase1Options& options) {
                                                     {"prompt_sha256", io::pack_texts(prompt_hashes, 64)},
                                                     {"prompt_tokens", io::to_bytes(prompt_lengths)},
                                                     {"layer", io::to_bytes(layers)}});
+    const auto add_activations = [&](Report& report) {
+        if (!with_activations) return;
+        const Report more = write_activations(context, model, tokenizer, generation, report.result_path, options.activations, options.layers, model_input, options.fresh);
+        report.summary["activations"] = more.summary;
+        report.summary["activations"]["result"] = more.result_path;
+        report.lines.insert(report.lines.end(), more.lines.begin(), more.lines.end());
+        report.lines.push_back("activations: " + more.result_path);
+    };
     if (!opened.file) {
-        return dataset_report(context, opened.complete_path);
+        Report report = dataset_report(context, opened.complete_path);
+        add_activations(report);
+        return report;
     }
     io::ResultFile& file = *opened.file;
 
@@ -259,6 +288,7 @@ Report run_phase1(Context& context, const Phase1Options& options) {
     Report report = dataset_report(context, path);
     report.lines.insert(report.lines.begin(), use.lines.begin(), use.lines.end());
     report.summary["measured"] = use.measured;
+    add_activations(report);
     return report;
 }
 

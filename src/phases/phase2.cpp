@@ -39,7 +39,8 @@ void register_options(OptionSet& set, Phase2Options& options) {
         .one_of({"selection", "tuning", "analysis", "sae", "hyperparams", "validation"})
         .changes_results();
     set.add("site", options.site, "SITE", "where the rows were taken; the SAEs' own");
-    set.add("position", options.position, "NAME", "which token's rows are read");
+    set.add("position", options.position, "NAME", "which token's rows are read: last-prompt, signature-end, tenth-1 to tenth-10 or last-token");
+    set.add("activations", options.activations, "FILE", "activations of pva_phase1 for other sites and positions; the newest that has them when not given");
     set.add("layers", options.layers, "LIST", "layers, such as 0,5,10-12; all that have an SAE when not given");
     set.add("compat", options.compat, "NAME", "published version whose rules stand in for those not given: none, first (June 2025) or paper (November 2025); see docs/methods.md")
         .one_of({"none", "first", "paper"})
@@ -774,7 +775,7 @@ Report run_phase2(Context& context, const Phase2Options& options) {
     setup.random_directions = static_cast<std::uint32_t>(options.random_directions);
     setup.seed = static_cast<std::uint64_t>(options.seed);
     const Study study = open_study(context, options.problems, options.model, options.dataset, options.splits);
-    const ProgramRows program_rows = ProgramRows::open(context, study.dataset, options.site, options.position);
+    const ProgramRows program_rows = ProgramRows::open(context, study.dataset, options.site, options.position, options.activations);
 
     mpi::agreed(comm, [&] {
         const StudyRows rows = study_rows(study);

@@ -56,6 +56,29 @@ const io::FileSchema& dataset_schema() {
     return schema;
 }
 
+io::FileSchema activations_schema(const std::vector<std::string>& sites, Element element) {
+    io::FileSchema schema{
+        "pva activations", 1, "activations.md", "problem",
+        {
+            {"task_id", Element::i64, {"program"}, Filled::at_creation, "1", "id of the program's problem; programs stand as in the dataset", ""},
+            {"sample", Element::i32, {"program"}, Filled::at_creation, "1", "which program of its problem, from 0", ""},
+            {"passed", Element::u8, {"program"}, Filled::at_creation, "1", "1 when the program passed its tests", ""},
+            {"first_row", Element::i64, {"program_plus_one"}, Filled::at_creation, "rows", "where each program's rows begin; the last is their end", ""},
+            {"row/program", Element::i64, {"row"}, Filled::at_creation, "1", "index of the row's program", ""},
+            {"row/kind", Element::u8, {"row"}, Filled::at_creation, "1", "what its position is: 0 last-prompt, 1 signature-end, 2 tenths, 3 last-token, 4 all", ""},
+            {"row/tenth", Element::i32, {"row"}, Filled::at_creation, "1", "which tenth of the program ends there, 1 to 10; 0 for the other kinds", ""},
+            {"row/position", Element::i32, {"row"}, Filled::at_creation, "tokens", "index of the token in prompt and answer together, BOS counted", ""},
+            {"row/token_id", Element::i32, {"row"}, Filled::at_creation, "1", "the token at the position", ""},
+        }};
+    for (const std::string& site : sites) {
+        schema.datasets.push_back({"layer/" + site, Element::i32, {"layer_" + site}, Filled::at_creation, "1", "block index of each layer of " + site, ""});
+    }
+    for (const std::string& site : sites) {
+        schema.datasets.push_back({"activations/" + site, element, {"row", "layer_" + site, "width_" + site}, Filled::per_unit, "1", "values at " + site, ""});
+    }
+    return schema;
+}
+
 const io::FileSchema& temperatures_schema() {
     static const io::FileSchema schema = [] {
         io::FileSchema s{"pva temperatures", 1, "temperatures.md", "problem at a temperature", {}};
@@ -295,7 +318,9 @@ const io::FileSchema& validation_schema() {
 }
 
 std::vector<const io::FileSchema*> all_schemas() {
-    return {&difficulty_schema(), &dataset_schema(), &temperatures_schema(), &splits_schema(), &sparse_schema(), &rates_schema(), &latents_schema(), &validation_schema(), &verdicts_schema()};
+    static const io::FileSchema activations = activations_schema({"resid_post"}, Element::f32);
+    return {&difficulty_schema(), &dataset_schema(), &temperatures_schema(), &splits_schema(), &sparse_schema(), &rates_schema(), &latents_schema(), &validation_schema(), &verdicts_schema(),
+            &activations};
 }
 
 }  // namespace pva::phases

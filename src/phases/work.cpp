@@ -2,6 +2,7 @@
 #include "pva/phases/work.h"
 
 #include <algorithm>
+#include <chrono>
 #include <optional>
 
 #include "pva/core/error.h"
@@ -35,7 +36,10 @@ LoopOutcome process_own_items(Context& context, const std::string& unit_name, co
     for (const std::int64_t item : own_items) {
         if (bulletin.stop_requested()) break;
         try {
+            const auto before = std::chrono::steady_clock::now();
             const Processed processed = process(item);
+            context.log.debug(unit_name + ", item " + std::to_string(item) + ": " + std::to_string(processed.done) + " done in " +
+                              fixed(std::chrono::duration<double>(std::chrono::steady_clock::now() - before).count(), 3) + " s");
             bulletin.add_done(processed.done, processed.good);
         } catch (const Error& error) {
             // The others finish what they have in hand and come to the agreement below.

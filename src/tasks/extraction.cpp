@@ -180,7 +180,46 @@ bool belongs_before_entry_point(std::string_view source, const Statement& statem
 struct Selection {
     std::string program;
     bool defines_entry_point = false;
+    std::optional<ProgramPlace> place;  ///< in the source; imports from __future__ count where they stand
 };
+
+/// After the colon that ends the header of a definition beginning at `begin`.
+std::optional<std::int64_t> header_end(std::string_view source, const Statement& statement) {
+    if (statement.kind != StatementKind::function_def && statement.kind != StatementKind::async_function_def) return std::nullopt;
+    for (const Token& token : read_logical_line(source, statement.begin).tokens) {
+        if (token.depth == 0 && text_of(source, token) == ":") return static_cast<std::int64_t>(token.end);
+    }
+    return std::nullopt;
+}
+
+/// The same for the first definition of a name in a text.
+std::optional<std::int64_t> signature_end_in(std::string_view source, std::string_view name) {
+    for (const Statement& statement : scan_statements(source, TextEnd::final)) {
+        if (defines(statement, name)) return header_end(source, statement);
+    }
+    return std::nullopt;
+}
+
+void move_by(std::optional<ProgramPlace>& place, std::int64_t distance) {
+    if (!place) return;
+    place->begin += distance;
+    place->end += distance;
+    if (place->signature_end) *place->signature_end += distance;
+}
+
+/// Offset in a text whose line ends were normalised -> offset in the text as it was.
+std::int64_t offset_before_normalizing(std::string_view raw, std::int64_t offset) {
+    std::size_t at = 0;
+    for (std::int64_t n = 0; n < offset && at < raw.size(); ++n) at += raw[at] == '\r' && at + 1 < raw.size() && raw[at + 1] == '\n' ? 2 : 1;
+    return static_cast<std::int64_t>(at);
+}
+
+/// Takes a place in normalised text back to the text as it was; what is negative (in an opening) stays.
+void undo_normalizing(std::optional<ProgramPlace>& place, std::string_view raw) {
+    if (!place || raw.find('\r') == std::string_view::npos) return;
+    const auto back = [&](std::int64_t offset) { return offset < 0 ? offset : offset_before_normalizing(raw, offset); };
+    place = ProgramPlace{back(place->begin), back(place->end), place->signature_end ? std::optional(back(*place->signature_end)) : std::nullopt};
+}
 
 /// Rules 2 to 5 on a text without prompt.
 Selection select_program(std::string_view source, std::string_view entry_point) {
@@ -227,6 +266,9 @@ Selection select_program(std::string_view source, std::string_view entry_point) 
         std::string_view text = statement == kept.back() ? last_text : text_of(source, *statement);
         const std::size_t end = text.find_last_not_of(" \t\f\n;");
         text = text.substr(0, end == std::string_view::npos ? 0 : end + 1);
+        if (!selection.place) selection.place = ProgramPlace{static_cast<std::int64_t>(statement->begin), 0, std::nullopt};
+        selection.place->end = static_cast<std::int64_t>(statement->begin + text.size());
+        if (!selection.place->signature_end && defines(*statement, entry_point)) selection.place->signature_end = header_end(source, *statement);
         if (statement->kind == StatementKind::import_statement && is_future_import(text)) {
             future += std::string(text) + "\n";
             continue;
@@ -242,14 +284,26 @@ Selection select_program(std::string_view source, std::string_view entry_point) 
     return selection;
 }
 
-/// Contents of the fenced blocks, each with the indentation of its fence taken off.
-std::vector<std::string> fenced_blocks(std::string_view source) {
-    std::vector<std::string> blocks;
+/// What a fenced block holds, without the indentation of its fence.
+struct FencedBlock {
+    std::string text;
+    std::vector<std::pair<std::size_t, std::size_t>> lines;  ///< where each line begins: in the text, in the source
+
+    std::int64_t in_source(std::int64_t offset) const {
+        const auto after = std::upper_bound(lines.begin(), lines.end(), static_cast<std::size_t>(offset), [](std::size_t value, const auto& line) { return value < line.first; });
+        const auto& line = *std::prev(after);
+        return static_cast<std::int64_t>(line.second + static_cast<std::size_t>(offset) - line.first);
+    }
+};
+
+std::vector<FencedBlock> fenced_blocks(std::string_view source) {
+    std::vector<FencedBlock> blocks;
     bool inside = false;
     std::size_t fence_indent = 0;
     for (std::size_t begin = 0; begin < source.size();) {
         const std::size_t end = std::min(source.find('\n', begin), source.size());
         const std::string_view line = source.substr(begin, end - begin);
+        const std::size_t line_begin = begin;
         begin = end + 1;
         const std::size_t indent = std::min(line.find_first_not_of(" \t"), line.size());
         if (line.substr(indent).starts_with("```")) {
@@ -257,7 +311,9 @@ std::vector<std::string> fenced_blocks(std::string_view source) {
             fence_indent = indent;
             if (inside) blocks.emplace_back();
         } else if (inside) {
-            blocks.back() += std::string(line.substr(std::min(indent, fence_indent))) + "\n";
+            const std::size_t cut = std::min(indent, fence_indent);
+            blocks.back().lines.emplace_back(blocks.back().text.size(), line_begin + cut);
+            blocks.back().text += std::string(line.substr(cut)) + "\n";
         }
     }
     return blocks;
@@ -354,25 +410,41 @@ namespace {
 
 /// "complete-program" for an answer that stands alone.
 Selection complete_program(std::string_view raw_output, std::string_view prompt, std::string_view entry_point) {
+    constexpr std::string_view opened_fence = "```python\n";
     const std::string text = normalize_line_ends(std::string(raw_output));
     const std::string echo = normalize_line_ends(std::string(prompt));
-    std::string_view answer = without_echo(text, echo);
+    const auto offset_of = [&](std::string_view part) { return static_cast<std::int64_t>(part.data() - text.data()); };
+    const std::string_view answer = without_echo(text, echo);
     std::string with_fence;
+    std::string_view source = answer;
+    std::int64_t source_offset = offset_of(answer);
     if (ends_in_open_fence(echo)) {
-        Selection inside = select_program(inside_first_fence(answer), entry_point);
-        if (inside.defines_entry_point || entry_point.empty()) return inside;
-        with_fence = "```python\n" + std::string(answer);
-        answer = with_fence;
+        const std::string_view first = inside_first_fence(answer);
+        Selection inside = select_program(first, entry_point);
+        if (inside.defines_entry_point || entry_point.empty()) {
+            move_by(inside.place, offset_of(first));
+            undo_normalizing(inside.place, raw_output);
+            return inside;
+        }
+        with_fence = std::string(opened_fence) + std::string(answer);
+        source = with_fence;
+        source_offset -= static_cast<std::int64_t>(opened_fence.size());
     }
-    Selection selection = select_program(answer, entry_point);
+    Selection selection = select_program(source, entry_point);
     if (!selection.defines_entry_point && !entry_point.empty()) {
-        for (const std::string& block : fenced_blocks(answer)) {
-            Selection alternative = select_program(block, entry_point);
+        for (const FencedBlock& block : fenced_blocks(source)) {
+            Selection alternative = select_program(block.text, entry_point);
             if (!alternative.defines_entry_point) continue;
             selection = std::move(alternative);
+            ProgramPlace& place = *selection.place;
+            // The last line of a block may lack its newline in the source, so the end is taken from the byte before it.
+            place = {block.in_source(place.begin), block.in_source(place.end - 1) + 1,
+                     place.signature_end ? std::optional(block.in_source(*place.signature_end - 1) + 1) : std::nullopt};
             break;
         }
     }
+    move_by(selection.place, source_offset);
+    undo_normalizing(selection.place, raw_output);
     return selection;
 }
 
@@ -392,13 +464,26 @@ Selection complete_program_after(std::string_view opening, std::string_view raw_
     Selection alone = complete_program(raw_output, prompt, entry_point);
     // Through the selection once more, for imports from __future__.
     if (alone.defines_entry_point) {
-        return select_program(std::string(before_definition(opening, entry_point)) + "\n" + alone.program, entry_point);
+        Selection whole = select_program(std::string(before_definition(opening, entry_point)) + "\n" + alone.program, entry_point);
+        whole.place = alone.place;
+        return whole;
     }
     const std::string text = normalize_line_ends(std::string(raw_output));
-    return select_program(std::string(opening) + std::string(without_echo(text, opening)), entry_point);
+    const std::string_view answer = without_echo(text, opening);
+    Selection selection = select_program(std::string(opening) + std::string(answer), entry_point);
+    // Counted from the beginning of the answer; what stands in the opening is negative, unless the answer repeats it.
+    move_by(selection.place, static_cast<std::int64_t>(answer.data() - text.data()) - static_cast<std::int64_t>(opening.size()));
+    undo_normalizing(selection.place, raw_output);
+    return selection;
 }
 
-std::string reference_program(std::string_view raw_output, std::string_view prompt, std::string_view opening) {
+/// A program that is a piece of the answer as it stands, perhaps behind the opening.
+struct Piece {
+    std::string_view text;
+    bool behind_opening = false;
+};
+
+Piece reference_piece(std::string_view raw_output, std::string_view prompt, bool has_opening) {
     constexpr std::string_view marker = "# Solution:";
     std::string_view code = raw_output;
     if (raw_output.starts_with(prompt)) {
@@ -410,16 +495,28 @@ std::string reference_program(std::string_view raw_output, std::string_view prom
         if (line_end != std::string_view::npos) code = raw_output.substr(line_end);
     }
     const auto definition = code.find("def ");
-    if (definition == std::string_view::npos) {
-        return opening.empty() ? std::string(strip(code)) : std::string(opening) + std::string(strip_end(code));
-    }
+    if (definition == std::string_view::npos) return has_opening ? Piece{strip_end(code), true} : Piece{strip(code), false};
     code = strip(code.substr(definition));
     for (std::size_t at = code.find('\n'); at != std::string_view::npos; at = code.find('\n', at + 1)) {
         if (at + 1 < code.size() && std::string_view(" \t\n").find(code[at + 1]) == std::string_view::npos) {
-            return std::string(strip_end(code.substr(0, at)));
+            return {strip_end(code.substr(0, at)), false};
         }
     }
-    return std::string(code);
+    return {code, false};
+}
+
+Extraction extraction_of_piece(std::string_view raw_output, const Piece& piece, std::string_view entry_point, std::string_view opening,
+                               const std::string& rule) {
+    Extraction result{(piece.behind_opening ? std::string(opening) : "") + std::string(piece.text), rule, std::nullopt};
+    if (strip(piece.text).empty()) return result;
+    const std::int64_t begin = piece.text.data() - raw_output.data();
+    result.place = ProgramPlace{begin, begin + static_cast<std::int64_t>(piece.text.size()), std::nullopt};
+    const std::int64_t before = piece.behind_opening ? static_cast<std::int64_t>(opening.size()) : 0;
+    if (const auto end = signature_end_in(result.program, entry_point)) {
+        // In the opening it counts back from the answer's beginning, else on from the piece's.
+        result.place->signature_end = *end <= before ? *end - before : begin + *end - before;
+    }
+    return result;
 }
 
 constexpr std::array<std::string_view, 3> rule_names = {"none", "complete-program", "reference"};
@@ -446,15 +543,16 @@ Extraction extract_program(ExtractionRule rule, std::string_view raw_output, std
     const std::string name = extraction_rule_name(rule);
     switch (rule) {
         case ExtractionRule::none:
-            return {std::string(opening) + std::string(raw_output), name};
+            return extraction_of_piece(raw_output, {raw_output, !opening.empty()}, entry_point, opening, name);
         case ExtractionRule::reference:
-            return {reference_program(raw_output, prompt, opening), name};
+            return extraction_of_piece(raw_output, reference_piece(raw_output, prompt, !opening.empty()), entry_point, opening, name);
         case ExtractionRule::complete_program:
             break;
     }
     Selection selection = opening.empty() ? complete_program(raw_output, prompt, entry_point)
                                           : complete_program_after(opening, raw_output, prompt, entry_point);
-    return {std::move(selection.program), name};
+    if (strip(selection.program).empty()) selection.place.reset();
+    return {std::move(selection.program), name, selection.place};
 }
 
 }  // namespace pva::tasks

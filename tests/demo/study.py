@@ -115,6 +115,24 @@ def main():
         # For the example of docs/formats/verdicts.md: the same programs once more.
         judged, _ = run(arguments.data, 2, "pva_evaluate", "--problems", PROBLEMS, "--rescore", "--out", os.path.join(arguments.data, "evaluate.jsonl"))
         check(judged["summary"]["changed_verdicts"] == 0, f"verdicts changed: {judged['summary']['changes']}")
+        # Other sites and positions of the finished dataset, for the example of docs/formats/activations.md and for later tests.
+        added, out = run(arguments.data, 2, "pva_phase1", "--model", MODEL, "--problems", PROBLEMS, "--max-new-tokens", "128", "--threads", "1",
+                         "--sites", "resid_post,mlp_out", "--positions", "last-prompt,signature-end,tenths,last-token")
+        positions = added["summary"]["activations"]["positions"]
+        check(added["result"] == one["result"] and positions["last-prompt"] == {"programs": n_problems, "rows": n_problems}, f"activations: {positions}")
+        check(positions["tenths"]["rows"] == 10 * positions["last-token"]["rows"] > 9 * n_problems, f"activations: {positions}")
+        # Phase 2 on them: the last prompt token there gives what the dataset's own rows give; the first notebook's position sees the answer.
+        activations = glob.glob(os.path.join(arguments.data, "phase1_0", "activations_*.h5"))[0]
+        same, _ = run(arguments.data, 2, "pva_phase2", "--model", MODEL, "--problems", PROBLEMS, "--sae", SAES, "--general-text", TEXT, "--threads", "1", "--group-by", "family",
+                      "--activations", activations)
+        check(same["summary"]["ranked"] == two["summary"]["ranked"] and same["summary"]["comparison"] == two["summary"]["comparison"], "phase 2 on the same rows of another file")
+        rates = sorted(glob.glob(os.path.join(arguments.data, "phase2", "rates_*.h5")))[0]
+        last, _ = run(arguments.data, 2, "pva_phase2", "--model", MODEL, "--problems", PROBLEMS, "--sae", SAES, "--general-text", rates, "--threads", "1", "--layers", "3-4",
+                      "--position", "last-token", "--compat", "first", "--activation-threshold", "0", "--permutations", "0", "--random-directions", "0")
+        check(last["summary"]["problems"] <= two["summary"]["problems"] and len(last["summary"]["layers"]) == 2 and last["summary"]["score"] == "notebook-d", "phase 2 at the last token")
+        for report in (same, last):
+            os.remove(report["result"])
+            os.remove(report["result"][:-3] + ".json")
         # A second start finds everything finished.
         before = time.monotonic()
         again, out = run(arguments.data, 2, "pva_phase1", "--model", MODEL, "--problems", PROBLEMS, "--max-new-tokens", "128", "--threads", "1")
@@ -130,8 +148,9 @@ def main():
         batch_size, threads = {1: ("16", "1"), 2: ("7", "2"), 3: ("32", "1"), 4: ("1", "1")}[ranks]
         phases(data, ranks, part=("--start", "0", "--end", "71"), general_tokens="48", candidates="2", threads=threads, batch_size=batch_size, permutations="100")
         run(data, ranks, "pva_phase1", "--model", MODEL, "--problems", PROBLEMS, "--max-new-tokens", "64", "--threads", threads, "--batch-size", batch_size,
-            "--start", "72", "--end", "80", "--temperature", "0.8", "--samples", "4", "--top-k", "20", "--top-p", "0.95", "--min-p", "0.01", "--layers", "1-2", "--test-seconds", "2")
-        files = {prefix: glob.glob(os.path.join(data, "phase*", prefix + "_*.h5")) for prefix in ("difficulty", "dataset", "splits", "temperatures", "sparse", "rates", "latents", "validation")}
+            "--start", "72", "--end", "80", "--temperature", "0.8", "--samples", "4", "--top-k", "20", "--top-p", "0.95", "--min-p", "0.01", "--layers", "1-2", "--test-seconds", "2",
+            "--sites", "resid_post,resid_mid.2", "--positions", "tenths,all", "--activations-dtype", "bfloat16")
+        files = {prefix: glob.glob(os.path.join(data, "phase*", prefix + "_*.h5")) for prefix in ("difficulty", "dataset", "splits", "temperatures", "sparse", "rates", "latents", "validation", "activations")}
         files["samples"] = [path for path in files["dataset"] if "_72-80_" in path]
         files["dataset"] = [path for path in files["dataset"] if "_72-80_" not in path]
         for prefix, found in files.items():

@@ -108,7 +108,7 @@ def main():
         path = os.path.join(folder, name)
         if arguments.setup_from:
             for name in ("phase0", "phase1_0", "phase1_1"):
-                shutil.copytree(os.path.join(arguments.setup_from, name), os.path.join(path, name))
+                shutil.copytree(os.path.join(arguments.setup_from, name), os.path.join(path, name), ignore=shutil.ignore_patterns(arguments.name + "_*"))
         else:
             os.makedirs(path)
         return path

@@ -119,12 +119,17 @@ BOOST_AUTO_TEST_CASE(bulletin_counts_and_stops) {
     const mpi::Communicator& comm = test_world();
     {
         mpi::Bulletin bulletin(comm, 0);
-        for (int i = 0; i < 200; ++i) bulletin.add_done(1, i % 2);
+        for (int i = 0; i < 200; ++i) {
+            bulletin.add_done(1, i % 2);
+            bulletin.tell_work(3, i);
+        }
         int calls = 0;
         BOOST_TEST(!bulletin.finish([&] { ++calls; }));
         if (comm.rank() == 0) {
             BOOST_TEST(bulletin.done() == 200 * comm.size());
             BOOST_TEST(bulletin.good() == 100 * comm.size());
+            BOOST_TEST(bulletin.work() == 600 * comm.size());
+            BOOST_TEST(bulletin.running() == 199 * comm.size());  // what each rank said last
         }
     }
     {

@@ -16,6 +16,7 @@ import sys
 FOLDERS = {
     "difficulty": "phase0",
     "dataset": "phase1_0",
+    "activations": "phase1_0",
     "splits": "phase1_1",
     "temperatures": "phase1_2",
     "sparse": "phase2",

@@ -22,6 +22,8 @@ class Option {
     Option& one_of(std::vector<std::string> words);
     /// Must be given.
     Option& required();
+    /// A switch that asks for something else than a run: required options may be left out beside it.
+    Option& instead_of_a_run();
 
   private:
     friend class OptionSet;
@@ -82,10 +84,13 @@ class OptionSet {
     nlohmann::ordered_json values() const;
     /// Only those that change results.
     nlohmann::ordered_json identity_values() const;
+    /// Only those that stood on the command line or in the configuration file.
+    nlohmann::ordered_json given_values() const;
 
   private:
     Option add_definition(std::unique_ptr<Option::Definition> definition);
-    nlohmann::ordered_json collect(bool identity_only) const;
+    enum class Which { all, identity, given };
+    nlohmann::ordered_json collect(Which which) const;
 
     std::string program_;
     std::string summary_;
@@ -100,7 +105,12 @@ struct CommonOptions {
     std::string data = "data";           ///< folder of the result folders phase0, phase1_0, ...
     std::string json;                    ///< file for the final summary, for scripts; empty: only beside the result
     std::string log_level = "info";      ///< error, warning, info or debug
+    bool verbose = false;                ///< log_level debug
     double max_minutes = 0;              ///< stop with exit code 75 after this long; 0: no limit
+    std::string gpus;                    ///< which of the visible GPUs ranks may use, such as "0,2"; empty: all
+    bool list_checkpoints = false;       ///< list unfinished runs below `data` instead of running
+    bool cleanup = false;                ///< remove what dead runs left below `data` instead of running
+    double log_days = 30;                ///< age from which `cleanup` removes logs
 };
 void register_options(OptionSet& set, CommonOptions& options);
 

@@ -33,6 +33,8 @@ struct Provenance {
     BuildInfo build;
     std::map<std::string, std::string> libraries;  ///< name -> version, of what is loaded at run time
     nlohmann::ordered_json options;                ///< every option with its value
+    nlohmann::ordered_json given;                  ///< those of them that were given
+    int ranks = 1;
     std::vector<InputFile> inputs;
 };
 

@@ -14,4 +14,9 @@ std::size_t float_dtype_bytes(std::string_view dtype);
 /// which is rounded to nearest. Throws InternalError for another type.
 void to_floats(std::string_view dtype, const void* bytes, std::span<float> values);
 
+/// The same numbers rounded to the nearest of that type, ties to even, as little-endian bytes. F32, F16 and BF16 only. A value beyond F16's
+/// largest number (65504, after rounding) becomes infinite, as IEEE 754 has it. Throws InternalError for another type or
+/// a wrong number of bytes.
+void from_floats(std::string_view dtype, std::span<const float> values, std::span<std::byte> bytes);
+
 }  // namespace pva::io

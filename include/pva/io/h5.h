@@ -42,8 +42,9 @@ class Handle {
     int uncaught_ = 0;
 };
 
-/// Element types of pva's datasets. text is fixed-width UTF-8, padded with zero bytes.
-enum class Element { u8, u16, i32, u32, i64, u64, f32, f64, text };
+/// Element types of pva's datasets. f16 is IEEE's half, bf16 the upper half of a float32; both are moved as they are, two
+/// bytes each. text is fixed-width UTF-8, padded with zero bytes.
+enum class Element { u8, u16, i32, u32, i64, u64, f16, bf16, f32, f64, text };
 /// Bytes of one element; for text its width.
 std::size_t element_bytes(Element element, std::size_t text_width = 0);
 /// "uint8", "float32", "text", ... as written in docs/formats.

@@ -40,6 +40,9 @@ class ResultReader {
     std::vector<T> read_rows(const std::string& dataset, std::int64_t first, std::int64_t count) const;
     /// dataset[r, second, ...] for every r of `rows`, one behind the other: one layer of chosen rows of residuals. float32.
     std::vector<float> read_row_parts(const std::string& dataset, std::span<const std::int64_t> rows, std::int64_t second) const;
+    /// The same as it stands in the file, whatever its type.
+    std::vector<std::byte> read_row_part_bytes(const std::string& dataset, std::span<const std::int64_t> rows, std::int64_t second) const;
+    h5::Element element(const std::string& dataset) const;
     std::vector<std::string> read_texts(const std::string& dataset) const;
     /// Rows as they stand in the file, whatever their type; texts padded with zeros to the file's own width.
     std::vector<std::byte> read_bytes(const std::string& dataset, std::int64_t first, std::int64_t count) const;
@@ -63,9 +66,10 @@ struct FoundFile {
 };
 
 /// Newest complete file with this prefix in the folder whose identity agrees with `wanted` in all of its keys.
-/// `warn` gets a line when a file with a wider range exists. Errors: InputError that says what was looked for, what was
-/// there instead, and which phase writes it.
+/// `warn` gets a line when a file with a wider range exists. `lacks` says why a file is of no use, or nothing. Errors:
+/// InputError that says what was looked for, what was there instead, and which phase writes it.
 FoundFile find_newest(const std::string& folder, const std::string& prefix, const FileSchema& schema, const nlohmann::ordered_json& wanted,
-                      const std::string& written_by, const std::function<void(const std::string&)>& warn);
+                      const std::string& written_by, const std::function<void(const std::string&)>& warn,
+                      const std::function<std::string(const ResultReader&)>& lacks = {});
 
 }  // namespace pva::io

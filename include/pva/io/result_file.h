@@ -50,6 +50,9 @@ struct RunPlan {
     std::string suffix;                ///< may be empty
     Sizes sizes;                       ///< of all dimensions known before the phase starts
     std::int64_t n_units = 0;
+    /// Dimensions in which units differ: unit u has the rows [first[u], first[u + 1]) of n_units + 1 numbers. Of any other
+    /// dimension every unit has the same share.
+    std::map<std::string, std::vector<std::int64_t>> unit_rows;
     bool segmented = false;            ///< units go to segment files; the datasets are laid out at the end (lay_out)
     nlohmann::ordered_json identity;   ///< everything that affects results
     Provenance provenance;

@@ -47,4 +47,7 @@ std::map<std::int64_t, SegmentRecord> read_segment_index(const std::vector<std::
 /// The payload. Errors: IoError when it no longer has its checksum.
 std::vector<std::byte> read_segment(const SegmentRecord& record);
 
+/// Segment files of a working file, sorted; of any run and rank.
+std::vector<std::string> segment_paths(const std::string& part_path);
+
 }  // namespace pva::io

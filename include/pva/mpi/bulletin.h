@@ -28,6 +28,8 @@ class Bulletin {
 
     /// Adds to the counts of the whole job (done units, and a second count such as solved ones), kept on rank 0.
     void add_done(std::int64_t done, std::int64_t good);
+    /// Adds to a third count, such as tokens, and says how many items this rank has in hand now.
+    void tell_work(std::int64_t work, std::int64_t running);
     /// Asks every rank to stop at its next unit.
     void request_stop();
     /// Takes in what has arrived, looks at the signal and the clock. True once anybody asked for a stop.
@@ -35,6 +37,9 @@ class Bulletin {
     /// Counts so far; of the whole job on rank 0, of this rank elsewhere.
     std::int64_t done() const { return done_; }
     std::int64_t good() const { return good_; }
+    std::int64_t work() const { return work_; }
+    /// Items in hand: of all ranks, as they last said, on rank 0; of this rank elsewhere.
+    std::int64_t running() const;
 
     /// Collective; call once, when this rank's work is over. Waits until all ranks are here; `waiting` is called now and
     /// then meanwhile (rank 0 shows progress). Afterwards every message has been received. Returns whether a stop was asked for by any rank.
@@ -43,8 +48,8 @@ class Bulletin {
   private:
     struct Message {
         std::int64_t kind;
-        std::int64_t done;
-        std::int64_t good;
+        std::int64_t first;
+        std::int64_t second;
     };
     struct Sent {
         Message message;
@@ -58,6 +63,8 @@ class Bulletin {
     double max_minutes_;
     std::int64_t done_ = 0;
     std::int64_t good_ = 0;
+    std::int64_t work_ = 0;
+    std::vector<std::int64_t> running_;  ///< by rank
     bool stop_ = false;
     std::vector<std::int64_t> sent_to_;
     std::int64_t received_ = 0;

@@ -11,9 +11,6 @@
 
 namespace pva::phases {
 
-/// bfloat16 (16 bits) nearest to a value, ties to even.
-std::uint16_t to_bfloat16(float value);
-
 /// Codes of one SAE, appended in plain files of a folder that all ranks see.
 class CodeSpool {
   public:

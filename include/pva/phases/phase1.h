@@ -1,6 +1,7 @@
 // Phase 1: a program for every problem, its verdict, and the residual stream at the last prompt token.
 #pragma once
 
+#include "pva/phases/activations.h"
 #include "pva/phases/context.h"
 #include "pva/phases/generation.h"
 #include "pva/phases/inputs.h"
@@ -16,6 +17,7 @@ struct Phase1Options {
     double temperature = 0;
     std::int64_t samples = 1;
     std::string layers;               ///< whose residual stream is stored; all when empty
+    ActivationOptions activations;
     PlacementOptions placement;
     PythonOptions python;
     bool fresh = false;

@@ -21,6 +21,7 @@ struct Phase2Options {
     std::string split = "selection";
     std::string site = "resid_post";
     std::string position = "last-prompt";
+    std::string activations;                      ///< file of phase 1 for other sites and positions
     std::string layers;                           ///< list; all SAEs when empty
     std::string compat = "none";
     std::string score = "auto";                   ///< auto: as compat says

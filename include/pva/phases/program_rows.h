@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -14,9 +15,10 @@ namespace pva::phases {
 
 class ProgramRows {
   public:
-    /// Collective. The dataset's own residual stream where site and position are its own. Errors (AgreedError): InputError
-    /// that says what the dataset holds.
-    static ProgramRows open(Context& context, const io::ResultReader& dataset, const std::string& site, const std::string& position);
+    /// Collective. The dataset's own residual stream where site and position are its own; else the activations file beside it
+    /// that holds them, `named` or the newest that does. Errors (AgreedError): UsageError for a position that there is not;
+    /// InputError that says what is missing and how to make it.
+    static ProgramRows open(Context& context, const io::ResultReader& dataset, const std::string& site, const std::string& position, const std::string& named);
 
     const std::string& site() const { return site_; }
     const std::string& position() const { return position_; }
@@ -34,12 +36,13 @@ class ProgramRows {
     /// What of this belongs to an identity: site, position, and the file beside the dataset where there is one.
     nlohmann::ordered_json identity() const;
     /// The file that the rows stand in.
-    const std::string& path() const { return reader_.path(); }
+    const std::string& path() const { return activations_ ? activations_->path() : dataset_.path(); }
 
   private:
-    explicit ProgramRows(const io::ResultReader& reader) : reader_(reader) {}
+    explicit ProgramRows(const io::ResultReader& dataset) : dataset_(dataset) {}
 
-    const io::ResultReader& reader_;
+    const io::ResultReader& dataset_;
+    std::optional<io::ResultReader> activations_;
     std::string site_;
     std::string position_;
     std::vector<std::int32_t> layers_;

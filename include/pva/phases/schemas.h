@@ -1,6 +1,7 @@
 // The file types of phases 0 to 3 and of pva_evaluate. Each is described on a page of docs/formats; a test compares page and schema.
 #pragma once
 
+#include <string>
 #include <vector>
 
 #include "pva/io/schema.h"
@@ -17,6 +18,9 @@ const io::FileSchema& latents_schema();     ///< docs/formats/latents.md
 const io::FileSchema& validation_schema();  ///< docs/formats/validation.md
 
 const io::FileSchema& verdicts_schema();    ///< docs/formats/verdicts.md
+
+/// docs/formats/activations.md, which shows it for resid_post in float32: the datasets depend on the sites and the type.
+io::FileSchema activations_schema(const std::vector<std::string>& sites, io::h5::Element element);
 
 /// All of them.
 std::vector<const io::FileSchema*> all_schemas();

@@ -45,9 +45,20 @@ ExtractionRule extraction_rule_from_name(std::string_view name);
 /// All names, in the order of the enumeration.
 std::vector<std::string> extraction_rule_names();
 
+/// Where a program stands in an answer, in bytes from the beginning of the answer; what stands in the opening that an
+/// answer continues counts back from there, below 0.
+struct ProgramPlace {
+    std::int64_t begin = 0;                    ///< of its first statement
+    std::int64_t end = 0;                      ///< after its last one; what was dropped in between counts as inside
+    std::optional<std::int64_t> signature_end; ///< after the colon of the entry point's `def`, where there is one
+
+    bool operator==(const ProgramPlace&) const = default;
+};
+
 struct Extraction {
     std::string program;
-    std::string rule;  ///< which rule made it, for the record
+    std::string rule;                   ///< which rule made it, for the record
+    std::optional<ProgramPlace> place;  ///< nothing when the program is empty
 };
 
 /// The program in a model's output.

@@ -207,7 +207,7 @@ BOOST_AUTO_TEST_CASE(requests_for_texts) {
 BOOST_AUTO_TEST_CASE(descriptions) {
     const Sample sample;
     const std::vector<OptionDescription> options = sample.set.describe();
-    BOOST_REQUIRE(options.size() == 11u + 5u);
+    BOOST_REQUIRE(options.size() == 16u + 5u);
     BOOST_TEST(options[0].name == "model");
     BOOST_TEST(options[0].is_required);
     BOOST_TEST(options[1].words == (std::vector<std::string>{"none", "paper"}), boost::test_tools::per_element());
@@ -259,9 +259,23 @@ BOOST_AUTO_TEST_CASE(values_and_identity) {
     BOOST_TEST(values["fresh"] == false);
     BOOST_TEST(values["data"] == "elsewhere");
     BOOST_TEST(values["max-minutes"] == 0);
-    BOOST_TEST(values.size() == 11u);
+    BOOST_TEST(values.size() == 16u);
     const auto identity = sample.set.identity_values();
     BOOST_TEST(identity.dump() == R"({"model":"m","compat":"none","seed":3})");
+    BOOST_TEST(sample.set.given_values().dump() == R"({"model":"m","seed":3,"data":"elsewhere"})");
+}
+
+BOOST_AUTO_TEST_CASE(switches_that_stand_instead_of_a_run) {
+    // The model is needed, but not for these.
+    check_refused({"--seed", "3"}, {"--model"});
+    for (const char* name : {"--list-checkpoints", "--cleanup"}) {
+        Sample sample;
+        BOOST_TEST((sample.parse({name, "--data", "elsewhere"}) == ParsedAs::run));
+        BOOST_TEST(sample.set.values()["data"] == "elsewhere");
+        BOOST_TEST(sample.set.values()[std::string(name).substr(2)] == true);
+    }
+    check_refused({"--list-checkpoints", "--sede", "3"}, {"--seed"});
+    check_refused({"--verbose"}, {"--model"});
 }
 
 BOOST_AUTO_TEST_CASE(distances) {

@@ -25,10 +25,12 @@ BOOST_AUTO_TEST_CASE(as_json) {
     made.build = {"1.2.3", "abc", "Release", "GNU 12", "2.11.0", "-O3", "Linux", "Boost 1.74"};
     made.libraries = {{"MPI", "Open MPI v4"}, {"HDF5", "1.10.8"}};
     made.options = {{"zeta", 1}, {"alpha", nullptr}};
+    made.given = {{"zeta", 1}};
+    made.ranks = 4;
     made.inputs = {{"problems", "p.jsonl", "00ff"}, {"model", "m", "11ee"}};
     BOOST_TEST(to_json(made).dump() ==
                R"({"program":"pva_sample","version":"1.2.3","git_sha":"abc","build_type":"Release","compiler":"GNU 12",)"
-               R"("libraries":{"HDF5":"1.10.8","MPI":"Open MPI v4"},"options":{"zeta":1,"alpha":null},)"
+               R"("libraries":{"HDF5":"1.10.8","MPI":"Open MPI v4"},"options":{"zeta":1,"alpha":null},"given":{"zeta":1},"ranks":4,)"
                R"("inputs":[{"role":"problems","path":"p.jsonl","sha256":"00ff"},{"role":"model","path":"m","sha256":"11ee"}]})");
     BOOST_TEST(to_json(Provenance{})["inputs"].dump() == "[]");
 }

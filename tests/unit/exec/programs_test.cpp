@@ -1,4 +1,8 @@
 // Honest programs: every verdict they can get, what must never turn a right program into a failure, MBPP's references.
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <boost/test/unit_test.hpp>
 #include <cstdlib>
@@ -100,6 +104,29 @@ BOOST_AUTO_TEST_CASE(the_graver_of_two_failures_counts) {
     // Two classes of exceptions: the earlier one.
     const Outcome two = run("def f(x):\n    return x.nothing if x == 1 else 0\n");
     BOOST_TEST(two.verdict == Verdict::name);
+}
+
+BOOST_AUTO_TEST_CASE(timeouts_keep_their_names_on_a_loaded_machine) {
+    SupervisorOptions options = short_limits();
+    options.limits.cpu_seconds = options.limits.wall_seconds = 0.4;
+    Supervisor own = Supervisor::start(options);
+    const auto verdict_of = [&](const char* source) { return own.wait(own.submit(Program{source, "", {"assert True"}})).verdict; };
+    // Eight busy processes for each processor: a program gets a ninth of its wall time.
+    std::vector<pid_t> crowd;
+    for (long i = 0; i < 8 * sysconf(_SC_NPROCESSORS_ONLN); ++i) {
+        const pid_t child = fork();
+        if (child == 0) {
+            volatile unsigned long spins = 0;
+            while (true) spins = spins + 1;
+        }
+        crowd.push_back(child);
+    }
+    BOOST_TEST(verdict_of("while True: pass\n") == Verdict::timeout_cpu);
+    BOOST_TEST(verdict_of("import time\ntime.sleep(100)\n") == Verdict::timeout_wall);
+    for (const pid_t child : crowd) {
+        kill(child, SIGKILL);
+        waitpid(child, nullptr, 0);
+    }
 }
 
 BOOST_AUTO_TEST_CASE(time_limits) {

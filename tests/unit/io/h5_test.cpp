@@ -75,10 +75,15 @@ BOOST_AUTO_TEST_CASE(every_element_type) {
     round_trip<std::uint32_t>(file, "u32", Element::u32, {0, 4294967295u});
     round_trip<std::int64_t>(file, "i64", Element::i64, {INT64_MIN, -1, INT64_MAX});
     round_trip<std::uint64_t>(file, "u64", Element::u64, {0, UINT64_MAX});
+    round_trip<std::uint16_t>(file, "f16", Element::f16, {0, 0x3C00, 0x7BFF, 0x8001});
+    round_trip<std::uint16_t>(file, "bf16", Element::bf16, {0, 0x3F80, 0x7F7F, 0x8001});
     round_trip<float>(file, "f32", Element::f32, {-0.5f, 1e-45f, 3.4e38f});
     round_trip<double>(file, "f64", Element::f64, {-0.5, 5e-324, 1.7e308});
     BOOST_TEST(h5::element_name(Element::u8) == "uint8");
     BOOST_TEST(h5::element_name(Element::f64) == "float64");
+    BOOST_TEST(h5::element_name(Element::f16) == "float16");
+    BOOST_TEST(h5::element_name(Element::bf16) == "bfloat16");
+    BOOST_TEST(h5::element_bytes(Element::bf16) == 2u);
     BOOST_TEST(h5::element_name(Element::text) == "text");
     BOOST_TEST(h5::element_bytes(Element::text, 17) == 17u);
     BOOST_TEST(h5::element_bytes(Element::u64) == 8u);
@@ -224,7 +229,8 @@ BOOST_AUTO_TEST_CASE(files_of_others) {
     BOOST_TEST((read_all<float>(h5::open_dataset(file, "big_endian_floats"), 0, 3) == std::vector<float>{1.5f, -2.0f, 1e30f}));
     const h5::Dataset chunked = h5::open_dataset(file, "chunked");
     BOOST_TEST((read_all<std::int32_t>(chunked, 4, 2) == std::vector<std::int32_t>{8, 9, 10, 11}));
-    for (const char* name : {"short", "half", "signed_bytes", "variable_texts", "complex", "nothing", "group"}) {
+    BOOST_TEST((h5::open_dataset(file, "half").element == Element::f16));
+    for (const char* name : {"short", "signed_bytes", "variable_texts", "complex", "nothing", "group"}) {
         check_fails<InputError>([&] { h5::open_dataset(file, name); }, {"foreign.h5", name});
     }
 }

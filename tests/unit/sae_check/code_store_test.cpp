@@ -37,16 +37,6 @@ nlohmann::ordered_json about(const io::h5::File& file, const std::string& group)
 
 }  // namespace
 
-BOOST_AUTO_TEST_CASE(bfloat16_rounds_to_even) {
-    BOOST_TEST(phases::to_bfloat16(1.0F) == 0x3f80);
-    BOOST_TEST(phases::to_bfloat16(-2.0F) == 0xc000);
-    BOOST_TEST(phases::to_bfloat16(1.0F + 0x1p-8F) == 0x3f80);           // halfway, to even
-    BOOST_TEST(phases::to_bfloat16(1.0F + 3 * 0x1p-8F) == 0x3f82);       // halfway, to even
-    BOOST_TEST(phases::to_bfloat16(1.0F + 0x1p-8F + 0x1p-20F) == 0x3f81);
-    BOOST_TEST(phases::to_bfloat16(std::numeric_limits<float>::max()) == 0x7f80);
-    BOOST_TEST((phases::to_bfloat16(NAN) & 0x7fff) > 0x7f80);
-}
-
 BOOST_AUTO_TEST_CASE(widths_by_need) {
     const std::string folder = scratch().file("spool");
     std::filesystem::create_directories(folder);

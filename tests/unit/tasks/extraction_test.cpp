@@ -2,6 +2,7 @@
 // answers, whose extracted programs are run by Python.
 #include "pva/tasks/extraction.h"
 
+#include <algorithm>
 #include <boost/test/unit_test.hpp>
 #include <iostream>
 #include <map>
@@ -23,6 +24,28 @@ std::string entry(std::initializer_list<std::string> tests) {
 
 std::string program(std::string_view raw, std::string_view name = "f", std::string_view prompt = "") {
     return extract_program(ExtractionRule::complete_program, raw, prompt, name).program;
+}
+
+/// The answer with marks where the program stands in it: \1 begin, \2 after the signature, \3 end.
+std::string marked(ExtractionRule rule, const std::string& raw, std::string_view prompt = "", std::string_view opening = "") {
+    const auto place = extract_program(rule, raw, prompt, "f", opening).place;
+    if (!place) return "nowhere";
+    std::vector<std::pair<std::int64_t, char>> marks = {{place->begin, '\1'}, {place->end, '\3'}};
+    if (place->signature_end) marks.insert(marks.begin() + 1, {*place->signature_end, '\2'});
+    std::stable_sort(marks.begin(), marks.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
+    const std::string text = std::string(opening) + raw;
+    std::string result = text;
+    for (auto mark = marks.rbegin(); mark != marks.rend(); ++mark)
+        result.insert(static_cast<std::size_t>(mark->first + static_cast<std::int64_t>(opening.size())), 1, mark->second);
+    return result;
+}
+
+/// Marked text -> the text; checks that extraction puts the marks there.
+void check_place(const std::string& wanted, std::string_view prompt = "", std::string_view opening = "",
+                 ExtractionRule rule = ExtractionRule::complete_program) {
+    std::string raw = wanted;
+    std::erase_if(raw, [](char c) { return c >= '\1' && c <= '\3'; });
+    BOOST_TEST(marked(rule, raw.substr(opening.size()), prompt, opening) == wanted);
 }
 
 /// The text up to the stop, or "(goes on)".
@@ -289,6 +312,24 @@ BOOST_AUTO_TEST_CASE(answers_that_begin_inside_a_fence) {
     }
 }
 
+/// The place holds the program's first and last line and ends the signature at its colon.
+void check_piece(const Extraction& result, const std::string& raw, const std::string& name, const std::string& label) {
+    BOOST_REQUIRE_MESSAGE(result.place, label);
+    const auto [begin, end, signature_end] = *result.place;
+    BOOST_REQUIRE_MESSAGE((0 <= begin && begin < end && end <= static_cast<std::int64_t>(raw.size())), label);
+    const std::string piece = raw.substr(static_cast<std::size_t>(begin), static_cast<std::size_t>(end - begin));
+    const std::string first = result.program.substr(0, result.program.find('\n'));
+    const std::string body = result.program.substr(0, result.program.size() - 1);
+    const std::size_t newline = body.rfind('\n');
+    BOOST_TEST(piece.starts_with(first), label);
+    BOOST_TEST(piece.ends_with(newline == std::string::npos ? body : body.substr(newline + 1)), label);
+    BOOST_REQUIRE_MESSAGE(signature_end, label);
+    const std::string before = raw.substr(0, static_cast<std::size_t>(*signature_end));
+    BOOST_TEST(before.ends_with(":"), label);
+    BOOST_TEST(before.rfind("def " + name) != std::string::npos, label);
+    BOOST_TEST(before.find('\n', before.rfind("def " + name)) == std::string::npos, label);  // MBPP's signatures have one line
+}
+
 BOOST_AUTO_TEST_CASE(references_in_chatty_answers_pass) {
     const auto set = mbpp();
     if (!set) return;
@@ -305,6 +346,7 @@ BOOST_AUTO_TEST_CASE(references_in_chatty_answers_pass) {
             const Extraction result = extract_program(ExtractionRule::complete_program, raw, prompt, name);
             const std::string label = std::string(style.name) + " " + std::to_string(problem.task_id);
             jobs.push_back({label, result.program, problem.test_setup_code, problem.test_list});
+            check_piece(result, raw, name, label);
             // The program is the same when generation was stopped.
             if (const auto end = program_end(raw, name)) {
                 ++stops;
@@ -409,6 +451,11 @@ BOOST_AUTO_TEST_CASE(any_text) {
             text += pieces[random.below(static_cast<std::uint32_t>(pieces.size()))];
         const Extraction result = extract_program(ExtractionRule::complete_program, text, "# Solution:", "f");
         BOOST_CHECK(result.program.size() <= text.size() + n + 1);
+        if (result.place) {
+            const auto [begin, place_end, signature_end] = *result.place;
+            BOOST_CHECK(0 <= begin && begin < place_end && place_end <= static_cast<std::int64_t>(text.size()));
+            if (signature_end) BOOST_CHECK(begin < *signature_end && *signature_end <= place_end && text[static_cast<std::size_t>(*signature_end) - 1] == ':');
+        }
         BOOST_CHECK(extract_program(ExtractionRule::complete_program, text, "```python\n", "f").program.size() <= text.size() + n + 1);
         // Extracting again changes nothing that is defined; and the end once found stays.
         const auto end = program_end(text, "f");
@@ -485,6 +532,37 @@ BOOST_AUTO_TEST_CASE(reference_rule) {
         ++failed[failure[0].get<std::string>()];
     BOOST_TEST(failed["answer"] == 221);
     BOOST_TEST(failed["raw_line_ends"] == 225);
+}
+
+BOOST_AUTO_TEST_CASE(place_of_the_program) {
+    check_place("\1def f(x):\2\n    return x\3\n");
+    check_place("\n\n\1def f(x: dict[str, int] = {1: 2}) -> list[int]:\2 return x\3");
+    check_place("Sure:\n\1import math\n# a comment\nx = 1\nasync def f(\n    a,\n):\2\n    pass\n\ndef g():\n    pass\3\nprint(1)\ndef h(): pass\n");
+    check_place("\r\n\1import a\r\ndef f(x):\2\r\n    return x\3\r\nprint()\r\n");
+    check_place("\r\1def f(x):\2\r    return x\3\r");
+    check_place("print(0)\n\1from __future__ import annotations\ndef f():\2 pass\3\n");
+    check_place("\1f = lambda x: x\3\n");  // no signature
+    check_place("\1def f(x):\2\n    y = 1\3\n    return (y");
+    check_place("\1x = 1\3\n");
+    // Fences: opened by the prompt, opened again, indented blocks tried alone.
+    check_place("\1def f():\2\n    pass\3\n```\nThat's it.\n", "Say:\n```python\n");
+    check_place("```python\n\1def f():\2\n    pass\3\n```\n", "Say:\n```python\n");
+    check_place("Words first\n```\nThen: \n```python\n\1def f():\2\n    pass\3\n```\n", "Say:\n```python\n");
+    check_place("1. Like this:\n   ```python\n   \1import a\n   def f():\2\n       pass\3\n   ```\n");
+    check_place("1. Like this:\r\n   ```python\r\n   \1def f():\2\r\n       pass\3");
+    // An echo of the prompt.
+    check_place("# Do f\n\1def f():\2 pass\3\n", "# Do f\n");
+    // Behind an opening.
+    const std::string opening = "import os\n\ndef f(x):\n    \"\"\"Does.\"\"\"\n";
+    check_place("\1import os\n\ndef f(x):\2\n    \"\"\"Does.\"\"\"\n    return x\3\n\nprint()\n", opening, "import os\n\ndef f(x):\n    \"\"\"Does.\"\"\"\n");
+    check_place(opening + "\1def f(y):\2\n    return y\3\n", opening, opening);
+    // The other rules.
+    check_place("\1 x\r\ndef f():\2 pass\r\n\3", "", "", ExtractionRule::none);
+    check_place("P\nimport a\n\1def f(x):\2\n    return x\3\n\nprint(1)\n", "P", "", ExtractionRule::reference);
+    check_place("def f():\2\n\1    return 1\3\n", "P", "def f():\n", ExtractionRule::reference);
+    for (const auto rule : {ExtractionRule::none, ExtractionRule::reference, ExtractionRule::complete_program})
+        BOOST_CHECK(!extract_program(rule, " \n", "", "f").place);
+    BOOST_CHECK(!extract_program(ExtractionRule::complete_program, "Only words, no code.\n", "", "f").place);
 }
 
 BOOST_AUTO_TEST_CASE(answers_that_continue_an_opening) {
