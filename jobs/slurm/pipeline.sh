@@ -6,9 +6,9 @@
 # Options of several phases go to those that know them:
 #   --data DIR  --problems FILE  --model MODEL  --sae SAES  --sae-list FILE  --general-text FILE
 # Own options:
-#   --phases LIST       which, in this order (default 0,1,1_1,2,3; 1_2 exists too)
+#   --phases LIST       which, in this order (default 0,1,1_1,2,3; 1_2 and steer exist too)
 #   --pieces N          phase 1 as a job array of N pieces, then a job that merges them
-#   --phase1 'OPTIONS'  further options of one phase, such as --phase1 '--max-new-tokens 400 --layers 0-12'; also --phase0 ... --phase3
+#   --phase1 'OPTIONS'  further options of one phase, such as --phase1 '--max-new-tokens 400 --layers 0-12'; also --phase0 ... --phase3, --steer
 #   --sbatch 'OPTIONS'  options of sbatch for all jobs, such as --sbatch '--time=2:00:00'
 #   --after JOBID       the first job waits for that one
 #   --print             show the commands, submit nothing
@@ -53,6 +53,7 @@ while (($#)); do
             words "$2"
             sbatch_options+=("${words[@]}")
             ;;
+        --steer) more[steer]=$2 ;;
         --phase0 | --phase1 | --phase1_1 | --phase1_2 | --phase2 | --phase3) more[${1#--phase}]=$2 ;;
         --data | --problems | --model | --sae | --sae-list | --general-text) shared[${1#--}]=$2 ;;
         *) die "unknown option $1: options of one phase go as --phase1 '$1 ...' (see --help)" ;;
@@ -86,14 +87,14 @@ submit() {
 
 IFS=, read -ra list <<<"$phases"
 for phase in "${list[@]}"; do
-    [[ $phase =~ ^(0|1|1_1|1_2|2|3)$ ]] || die "--phases $phases: there is no phase '$phase'; they are 0, 1, 1_1, 1_2, 2, 3"
+    [[ $phase =~ ^(0|1|1_1|1_2|2|3|steer)$ ]] || die "--phases $phases: there is no phase '$phase'; they are 0, 1, 1_1, 1_2, 2, 3, steer"
 done
 for phase in "${list[@]}"; do
     case $phase in
         0 | 1_1) known=(data problems) ;;
         1 | 1_2) known=(data problems model) ;;
         2) known=(data problems model sae sae-list general-text) ;;
-        3) known=(data problems model sae sae-list) ;;
+        3 | steer) known=(data problems model sae sae-list) ;;
     esac
     arguments=()
     for name in "${known[@]}"; do
@@ -104,11 +105,13 @@ for phase in "${list[@]}"; do
     options=()
     # The phases that compute with the model.
     case $phase in
-        1 | 1_2 | 2) ((PVA_GPUS_PER_NODE == 0)) || options+=("--gpus-per-node=$PVA_GPUS_PER_NODE" "--ntasks-per-node=$PVA_GPUS_PER_NODE") ;;
+        1 | 1_2 | 2 | steer) ((PVA_GPUS_PER_NODE == 0)) || options+=("--gpus-per-node=$PVA_GPUS_PER_NODE" "--ntasks-per-node=$PVA_GPUS_PER_NODE") ;;
     esac
     if [[ $phase == 1 ]] && ((pieces > 1)); then
         submit phase1 "${options[@]}" "--array=0-$((pieces - 1))" -- "${arguments[@]}"
         submit merge -- --of-array "$job" ${shared[data]+--data "${shared[data]}"}
+    elif [[ $phase == steer ]]; then
+        submit steer "${options[@]}" -- "${arguments[@]}"
     else
         submit "phase$phase" "${options[@]}" -- "${arguments[@]}"
     fi

@@ -5,6 +5,7 @@
 #include <chrono>
 #include <cmath>
 #include <deque>
+#include <iterator>
 #include <limits>
 #include <optional>
 
@@ -29,10 +30,63 @@ at::Tensor on_cpu(const at::Tensor& logits) {
     return logits.to(at::TensorOptions().dtype(at::kFloat).device(at::kCPU)).contiguous();
 }
 
+// How far into the prompt an edit reaches, or what its gate looks at.
+enum class Reach { not_at_all, last_token, before_it };
+
+Reach reach_of(const StreamEdit& edit) {
+    if (edit.gate && edit.gate->moment == GateMoment::first_generated) return Reach::not_at_all;
+    if (edit.gate && edit.gate->moment == GateMoment::last_prompt) return Reach::last_token;
+    switch (edit.positions) {
+        case EditPositions::all:
+        case EditPositions::prompt:
+            return Reach::before_it;
+        case EditPositions::last_prompt:
+        case EditPositions::last:
+            return Reach::last_token;
+        case EditPositions::generated:
+            return Reach::not_at_all;
+    }
+    throw InternalError("unknown positions of an edit");
+}
+
+bool reaches(EditPositions positions, std::int64_t position, std::int64_t prompt_length) {
+    switch (positions) {
+        case EditPositions::all:
+            return true;
+        case EditPositions::prompt:
+            return position < prompt_length;
+        case EditPositions::last_prompt:
+            return position == prompt_length - 1;
+        case EditPositions::generated:
+            return position >= prompt_length;
+        case EditPositions::last:
+            return position >= prompt_length - 1;
+    }
+    throw InternalError("unknown positions of an edit");
+}
+
+using Edits = std::vector<std::shared_ptr<const StreamEdit>>;
+
+// What the gates of a row's edits have said so far; one entry an edit.
+struct GateState {
+    std::vector<std::uint8_t> open;
+    std::vector<double> values;
+    std::vector<std::vector<std::uint8_t>> here;  // GateMoment::each: of each token of the pass
+
+    GateState() = default;
+    explicit GateState(const Edits& edits) : values(edits.size(), std::numeric_limits<double>::quiet_NaN()), here(edits.size()) {
+        for (const auto& edit : edits)
+            open.push_back(edit->gate ? 0 : 1);
+    }
+};
+
 // A prompt whose samples are being written.
 struct Prefilled {
     std::size_t job = 0;
     Job work;
+    std::vector<std::size_t> numbers;  // of the branches here, as they were submitted
+    Reach reach = Reach::not_at_all;   // the furthest of all edits
+    GateState gates;                  // after the prompt was read with edits
     std::size_t next_branch = 0;  // not yet begun
     std::vector<float> logits;    // after the last prompt token
     std::vector<float> residual;
@@ -43,7 +97,46 @@ struct Slot {
     bool busy = false;
     std::size_t branch = 0;
     Generation generation;
+    const Edits* edits = nullptr;  // of the pass to come; null: none
+    GateState gates;
 };
+
+const char* const position_names[] = {"all", "prompt", "last-prompt", "generated", "last"};
+const char* const moment_names[] = {"each", "last-prompt", "first-generated"};
+
+template <std::size_t n>
+std::size_t place_of(const char* const (&names)[n], std::string_view name, const std::string& what) {
+    for (std::size_t i = 0; i < n; ++i) {
+        if (name == names[i]) return i;
+    }
+    std::string known;
+    for (const char* one : names)
+        known += (known.empty() ? "" : ", ") + std::string(one);
+    throw UsageError("there are no " + what + " '" + std::string(name) + "'; they are " + known + ".");
+}
+
+// Where a site stands in the forward pass.
+int order_of(model::Site site, int layer) {
+    return 3 * layer + (site == model::Site::resid_pre ? 0 : site == model::Site::resid_mid ? 1 : 2);
+}
+
+void check_edit(const StreamEdit& edit, const model::ModelConfig& config) {
+    const auto check_place = [&](model::Site site, const std::vector<int>& layers, std::size_t width) {
+        if (!model::site_is_residual(site)) throw UsageError(std::string(model::site_name(site)) + " is no residual site; only the stream itself is edited.");
+        model::check_capture_request({site, layers}, config);
+        if (static_cast<std::int64_t>(width) != config.hidden_size) {
+            throw UsageError("a vector of " + std::to_string(width) + " numbers is meant for a stream of " + std::to_string(config.hidden_size) + ".");
+        }
+    };
+    check_place(edit.site, edit.layers, edit.vector.size());
+    if (!edit.gate) return;
+    check_place(edit.gate->site, {edit.gate->layer}, edit.gate->direction.size());
+    if (edit.gate->moment != GateMoment::each) return;
+    for (const int layer : edit.layers) {
+        if (order_of(edit.gate->site, edit.gate->layer) > order_of(edit.site, layer))
+            throw UsageError("a gate at layer " + std::to_string(edit.gate->layer) + " lies behind the edit at layer " + std::to_string(layer) + ", which it should decide.");
+    }
+}
 
 }  // namespace
 
@@ -61,6 +154,34 @@ std::string_view stop_reason_name(StopReason reason) {
     throw InternalError("unknown stop reason " + std::to_string(static_cast<int>(reason)));
 }
 
+bool shares_prompt(std::span<const std::shared_ptr<const StreamEdit>> edits) {
+    return std::all_of(edits.begin(), edits.end(), [](const auto& edit) { return reach_of(*edit) != Reach::before_it; });
+}
+
+std::string_view edit_positions_name(EditPositions positions) {
+    return position_names[static_cast<std::size_t>(positions)];
+}
+
+std::vector<std::string> edit_positions_names() {
+    return {std::begin(position_names), std::end(position_names)};
+}
+
+EditPositions edit_positions_from_name(std::string_view name) {
+    return static_cast<EditPositions>(place_of(position_names, name, "positions"));
+}
+
+std::string_view gate_moment_name(GateMoment moment) {
+    return moment_names[static_cast<std::size_t>(moment)];
+}
+
+std::vector<std::string> gate_moment_names() {
+    return {std::begin(moment_names), std::end(moment_names)};
+}
+
+GateMoment gate_moment_from_name(std::string_view name) {
+    return static_cast<GateMoment>(place_of(moment_names, name, "moments"));
+}
+
 struct Engine::State {
     const model::Model& model;
     const text::Tokenizer* tokenizer;
@@ -73,13 +194,13 @@ struct Engine::State {
     EngineUse use;
     kernels::ThreadPool pool;
     std::vector<std::vector<float>> scratch;  // of each slot
-    model::SiteHook edits;
-
     State(const model::Model& the_model, const text::Tokenizer* the_tokenizer, EngineSettings the_settings)
         : model(the_model), tokenizer(the_tokenizer), settings(std::move(the_settings)), pool(std::max(1, settings.threads)) {}
 
     std::size_t vocabulary() const { return static_cast<std::size_t>(model.config().vocab_size); }
-    void set_up_edits();
+    void look_at_gates(const model::SiteContext& context, const at::Tensor& values);
+    void edit(const model::SiteContext& context, at::Tensor& values);
+    model::SiteHook edit_hook(bool wanted);
     void fill_slots(const FinishedCallback& on_finished);
     void begin(std::size_t slot, const std::shared_ptr<Prefilled>& prompt);
     void read_prompts(std::vector<std::size_t> free, const FinishedCallback& on_finished);
@@ -88,35 +209,84 @@ struct Engine::State {
     void finish(std::size_t slot, const FinishedCallback& on_finished);
 };
 
-void Engine::State::set_up_edits() {
-    std::vector<model::SiteHook> hooks;
-    for (const StreamEdit& edit : settings.edits) {
-        if (static_cast<std::int64_t>(edit.vector.size()) != model.config().hidden_size) {
-            throw UsageError("a vector of " + std::to_string(edit.vector.size()) + " numbers is to be added to a stream of " +
-                             std::to_string(model.config().hidden_size) + ".");
+void Engine::State::look_at_gates(const model::SiteContext& context, const at::Tensor& values) {
+    for (std::size_t b = 0; b < context.rows.size(); ++b) {
+        Slot& slot = slots[static_cast<std::size_t>(context.rows[b])];
+        if (slot.edits == nullptr) continue;
+        const auto length = static_cast<std::int64_t>(slot.prompt->work.prompt.size());
+        for (std::size_t e = 0; e < slot.edits->size(); ++e) {
+            const StreamEdit& edit = *(*slot.edits)[e];
+            if (!edit.gate || edit.gate->site != context.site || edit.gate->layer != context.layer) continue;
+            const StreamGate& gate = *edit.gate;
+            if (gate.moment == GateMoment::each) slot.gates.here[e].assign(static_cast<std::size_t>(context.valid_tokens[b]), 0);
+            for (std::int64_t t = 0; t < context.valid_tokens[b]; ++t) {
+                const std::int64_t position = context.first_position[b] + t;
+                if (gate.moment == GateMoment::each ? !reaches(edit.positions, position, length)
+                                                    : position != (gate.moment == GateMoment::last_prompt ? length - 1 : length)) {
+                    continue;
+                }
+                const at::Tensor row = values[static_cast<std::int64_t>(b)][t].to(at::TensorOptions().dtype(at::kFloat).device(at::kCPU)).contiguous();
+                const float* x = row.const_data_ptr<float>();
+                double value = gate.offset;
+                for (std::size_t i = 0; i < gate.direction.size(); ++i)
+                    value += static_cast<double>(gate.direction[i]) * static_cast<double>(x[i]);
+                const bool open = value > gate.threshold;
+                if (open) slot.gates.open[e] = 1;
+                if (!(value <= slot.gates.values[e])) slot.gates.values[e] = value;
+                if (gate.moment == GateMoment::each) slot.gates.here[e][static_cast<std::size_t>(t)] = open ? 1 : 0;
+            }
         }
-        model::Intervention intervention;
-        intervention.site = edit.site;
-        intervention.layers = edit.layers;
-        intervention.positions = [this, where = edit.positions](std::int64_t row, std::int64_t position) {
-            if (where == EditPositions::all) return true;
-            const auto length = static_cast<std::int64_t>(slots[static_cast<std::size_t>(row)].prompt->work.prompt.size());
-            if (where == EditPositions::prompt) return position < length;
-            if (where == EditPositions::last_prompt) return position == length - 1;
-            return position >= length;
-        };
-        const at::Tensor added = at::tensor(at::ArrayRef<float>(edit.vector));
-        intervention.change = [added](const model::SiteContext&, const at::Tensor& rows) {
-            return rows + added.to(rows.options());
-        };
-        hooks.push_back(model::intervene(std::move(intervention), model.config()));
     }
-    edits = model::combine(std::move(hooks));
+}
+
+void Engine::State::edit(const model::SiteContext& context, at::Tensor& values) {
+    look_at_gates(context, values);
+    at::Tensor changed;
+    for (std::size_t b = 0; b < context.rows.size(); ++b) {
+        const Slot& slot = slots[static_cast<std::size_t>(context.rows[b])];
+        if (slot.edits == nullptr) continue;
+        const auto length = static_cast<std::int64_t>(slot.prompt->work.prompt.size());
+        for (std::size_t e = 0; e < slot.edits->size(); ++e) {
+            const StreamEdit& edit = *(*slot.edits)[e];
+            if (edit.site != context.site || std::find(edit.layers.begin(), edit.layers.end(), context.layer) == edit.layers.end()) continue;
+            const auto wanted = [&](std::int64_t t) {
+                const std::int64_t position = context.first_position[b] + t;
+                if (!reaches(edit.positions, position, length)) return false;
+                if (!edit.gate) return true;
+                if (edit.gate->moment == GateMoment::each) return slot.gates.here[e][static_cast<std::size_t>(t)] == 1;
+                return slot.gates.open[e] == 1 && position > (edit.gate->moment == GateMoment::last_prompt ? length - 1 : length);
+            };
+            at::Tensor added;
+            for (std::int64_t t = 0; t < context.valid_tokens[b];) {
+                if (!wanted(t)) {
+                    ++t;
+                    continue;
+                }
+                std::int64_t end = t + 1;
+                while (end < context.valid_tokens[b] && wanted(end))
+                    ++end;
+                if (!changed.defined()) changed = values.clone();
+                if (!added.defined()) added = at::tensor(at::ArrayRef<float>(edit.vector)).to(values.options());
+                changed[static_cast<std::int64_t>(b)].narrow(0, t, end - t).add_(added);
+                t = end;
+            }
+        }
+    }
+    if (changed.defined()) values = changed;
+}
+
+// Nothing is looked at where no row of the pass has edits.
+model::SiteHook Engine::State::edit_hook(bool wanted) {
+    if (!wanted) return {};
+    return [this](const model::SiteContext& context, at::Tensor& values) {
+        if (model::site_is_residual(context.site)) edit(context, values);
+    };
 }
 
 void Engine::State::begin(std::size_t slot, const std::shared_ptr<Prefilled>& prompt) {
     Slot& row = slots[slot];
-    const auto length = static_cast<std::int64_t>(prompt->work.prompt.size());
+    // Where the last prompt token is read again, with the branch's own edits, the shared reading ends before it.
+    const auto length = static_cast<std::int64_t>(prompt->work.prompt.size()) - (prompt->reach == Reach::last_token ? 1 : 0);
     if (row.prompt == prompt) {
         model::Model::shorten(cache, static_cast<std::int64_t>(slot), length);
     } else {
@@ -129,6 +299,9 @@ void Engine::State::begin(std::size_t slot, const std::shared_ptr<Prefilled>& pr
     row.branch = prompt->next_branch++;
     row.generation = Generation();
     row.generation.residual = prompt->residual;
+    const Edits& edits = prompt->work.branches[row.branch].edits;
+    row.edits = edits.empty() ? nullptr : &edits;
+    row.gates = prompt->reach == Reach::before_it ? prompt->gates : GateState(edits);
 }
 
 void Engine::State::fill_slots(const FinishedCallback& on_finished) {
@@ -161,8 +334,10 @@ void Engine::State::fill_slots(const FinishedCallback& on_finished) {
             if (prompt->next_branch == prompt->work.branches.size()) open.pop_front();
         }
         if (!begun.empty()) {
-            for (const std::size_t slot : begun)
-                take_tokens({slot}, slots[slot].prompt->logits.data(), on_finished);
+            for (const std::size_t slot : begun) {
+                // The others get their first logits from the next step.
+                if (slots[slot].prompt->reach != Reach::last_token) take_tokens({slot}, slots[slot].prompt->logits.data(), on_finished);
+            }
             continue;  // some may have ended with their first token
         }
         if (queue.empty() || free.empty() || !open.empty()) return;
@@ -176,6 +351,7 @@ void Engine::State::read_prompts(std::vector<std::size_t> free, const FinishedCa
     std::vector<std::int64_t> cache_rows;
     std::vector<std::shared_ptr<Prefilled>> prompts;
     std::size_t tokens = 0;
+    bool any_edits = false;
     while (!queue.empty() && rows.size() < free.size()) {
         const std::shared_ptr<Prefilled> prompt = queue.front();
         if (!rows.empty() && tokens + prompt->work.prompt.size() > static_cast<std::size_t>(settings.prefill_tokens)) break;
@@ -183,19 +359,24 @@ void Engine::State::read_prompts(std::vector<std::size_t> free, const FinishedCa
         tokens += prompt->work.prompt.size();
         Slot& slot = slots[free[rows.size()]];
         slot.prompt = prompt;
+        const bool edited = prompt->reach == Reach::before_it;
+        slot.edits = edited ? &prompt->work.branches.front().edits : nullptr;
+        slot.gates = edited ? GateState(*slot.edits) : GateState();
+        any_edits = any_edits || edited;
         cache_rows.push_back(static_cast<std::int64_t>(free[rows.size()]));
         rows.push_back(prompt->work.prompt);
         prompts.push_back(prompt);
     }
     std::vector<std::vector<float>> residual(slots.size());
     std::vector<model::SiteHook> hooks;
-    if (edits) hooks.push_back(edits);
+    hooks.push_back(edit_hook(any_edits));
     if (!settings.capture.layers.empty()) hooks.push_back(model::capture_last_token(settings.capture, residual));
     const at::Tensor logits = on_cpu(model.prefill(rows, cache_rows, cache, model::combine(std::move(hooks))));
     const float* data = logits.const_data_ptr<float>();
     for (std::size_t i = 0; i < prompts.size(); ++i) {
         prompts[i]->logits.assign(data + i * vocabulary(), data + (i + 1) * vocabulary());
         prompts[i]->residual = std::move(residual[static_cast<std::size_t>(cache_rows[i])]);
+        prompts[i]->gates = slots[static_cast<std::size_t>(cache_rows[i])].gates;
         if (settings.max_new_tokens > 0) {
             open.push_back(prompts[i]);
             continue;
@@ -204,7 +385,7 @@ void Engine::State::read_prompts(std::vector<std::size_t> free, const FinishedCa
             Generation generation;
             generation.residual = prompts[i]->residual;
             prompts[i]->next_branch = branch + 1;
-            on_finished(prompts[i]->job, branch, std::move(generation));
+            on_finished(prompts[i]->job, prompts[i]->numbers[branch], std::move(generation));
         }
     }
     use.prompts += static_cast<std::int64_t>(prompts.size());
@@ -274,7 +455,11 @@ void Engine::State::finish(std::size_t slot, const FinishedCallback& on_finished
     Slot& row = slots[slot];
     row.busy = false;
     const std::shared_ptr<Prefilled> prompt = row.prompt;
-    if (on_finished) on_finished(prompt->job, row.branch, std::move(row.generation));
+    row.generation.gates = std::move(row.gates.open);
+    row.generation.gate_values = std::move(row.gates.values);
+    row.edits = nullptr;
+    row.gates = GateState();
+    if (on_finished) on_finished(prompt->job, prompt->numbers[row.branch], std::move(row.generation));
     row.generation = Generation();
 }
 
@@ -293,7 +478,6 @@ Engine::Engine(const model::Model& model, const text::Tokenizer* tokenizer, Engi
     state.cache = model.make_cache(given.slots, given.longest_prompt + given.max_new_tokens);
     state.slots.resize(static_cast<std::size_t>(given.slots));
     state.scratch.resize(state.slots.size());
-    state.set_up_edits();
 }
 
 Engine::~Engine() = default;
@@ -314,13 +498,34 @@ std::size_t Engine::submit(Job job) {
     }
     if (length > settings.longest_prompt) throw InternalError(which + " is longer than the longest prompt the engine was made for");
     if (job.branches.empty()) throw UsageError(which + ": nothing is to be written after it.");
-    for (const Branch& branch : job.branches)
+    Reach reach = Reach::not_at_all;
+    for (const Branch& branch : job.branches) {
         check_sampling(branch.sampling);
-    auto prompt = std::make_shared<Prefilled>();
-    prompt->job = state.jobs++;
-    prompt->work = std::move(job);
-    state.queue.push_back(std::move(prompt));
-    return state.jobs - 1;
+        for (const auto& edit : branch.edits) {
+            check_edit(*edit, state.model.config());
+            reach = std::max(reach, reach_of(*edit));
+        }
+    }
+    // Nothing lies before the only token of a prompt.
+    if (reach == Reach::last_token && length == 1) reach = Reach::before_it;
+    // Branches that share the reading of the prompt.
+    std::vector<std::shared_ptr<Prefilled>> groups;
+    for (std::size_t number = 0; number < job.branches.size(); ++number) {
+        Branch& branch = job.branches[number];
+        auto group = std::find_if(groups.begin(), groups.end(), [&](const auto& one) { return reach != Reach::before_it || one->work.branches.front().edits == branch.edits; });
+        if (group == groups.end()) {
+            groups.push_back(std::make_shared<Prefilled>());
+            group = groups.end() - 1;
+            (*group)->job = state.jobs;
+            (*group)->work.prompt = job.prompt;
+            (*group)->reach = reach;
+        }
+        (*group)->numbers.push_back(number);
+        (*group)->work.branches.push_back(std::move(branch));
+    }
+    for (auto& group : groups)
+        state.queue.push_back(std::move(group));
+    return state.jobs++;
 }
 
 std::size_t Engine::waiting() const {
@@ -350,15 +555,18 @@ void Engine::step(const FinishedCallback& on_finished) {
     std::vector<std::size_t> rows;
     std::vector<std::int64_t> active;
     std::vector<std::int32_t> tokens;
+    bool any_edits = false;
     for (std::size_t slot = 0; slot < state.slots.size(); ++slot) {
         if (!state.slots[slot].busy) continue;
         rows.push_back(slot);
         active.push_back(static_cast<std::int64_t>(slot));
-        tokens.push_back(state.slots[slot].generation.tokens.back());
+        const Slot& one = state.slots[slot];
+        tokens.push_back(one.generation.tokens.empty() ? one.prompt->work.prompt.back() : one.generation.tokens.back());
+        any_edits = any_edits || one.edits != nullptr;
     }
     if (rows.empty()) return;
     const auto clock = Clock::now();
-    const at::Tensor logits = on_cpu(state.model.decode_step(tokens, active, state.cache, state.edits));
+    const at::Tensor logits = on_cpu(state.model.decode_step(tokens, active, state.cache, state.edit_hook(any_edits)));
     state.use.decode_tokens += static_cast<std::int64_t>(rows.size());
     state.use.decode_seconds += seconds_since(clock);
     state.take_tokens(rows, logits.const_data_ptr<float>(), on_finished);

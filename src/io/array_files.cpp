@@ -66,14 +66,23 @@ std::string npy_head(const StreamedArray& array) {
 
 void write_safetensors(const std::string& path, std::span<const NamedArray> arrays, const std::map<std::string, std::string>& metadata) {
     check(arrays);
+    std::vector<StreamedTensor> tensors;
+    for (const NamedArray& array : arrays) {
+        const auto data = bytes_of(array);
+        const bool is_float = std::holds_alternative<std::span<const float>>(array.values);
+        tensors.push_back({array.name, is_float ? "F32" : "I64", array.shape, data.size(), [data](const auto& take) { take(data); }});
+    }
+    write_safetensors(path, tensors, metadata);
+}
+
+void write_safetensors(const std::string& path, std::span<const StreamedTensor> tensors, const std::map<std::string, std::string>& metadata) {
     nlohmann::ordered_json header;
     if (!metadata.empty()) header["__metadata__"] = metadata;
-    std::size_t offset = 0;
-    for (const NamedArray& array : arrays) {
-        const std::size_t end = offset + bytes_of(array).size();
-        const bool is_float = std::holds_alternative<std::span<const float>>(array.values);
-        header[array.name] = {{"dtype", is_float ? "F32" : "I64"}, {"shape", array.shape}, {"data_offsets", {offset, end}}};
-        offset = end;
+    std::uint64_t offset = 0;
+    for (const StreamedTensor& tensor : tensors) {
+        if (header.contains(tensor.name)) throw InternalError("tensor " + tensor.name + " is there twice");
+        header[tensor.name] = {{"dtype", tensor.dtype}, {"shape", tensor.shape}, {"data_offsets", {offset, offset + tensor.bytes}}};
+        offset += tensor.bytes;
     }
     std::string json = header.dump();
     json.resize((json.size() + 7) / 8 * 8, ' ');  // data aligned, as the library itself does
@@ -81,7 +90,14 @@ void write_safetensors(const std::string& path, std::span<const NamedArray> arra
     append(head, static_cast<std::uint64_t>(json.size()));
     WholeFile file(path);
     file.write(head + json);
-    for (const NamedArray& array : arrays) file.write(bytes_of(array));
+    for (const StreamedTensor& tensor : tensors) {
+        std::uint64_t written = 0;
+        tensor.produce([&](std::span<const std::byte> bytes) {
+            file.write(bytes);
+            written += bytes.size();
+        });
+        if (written != tensor.bytes) throw InternalError("tensor " + tensor.name + " has " + std::to_string(written) + " bytes, " + std::to_string(tensor.bytes) + " were announced");
+    }
     file.finish();
 }
 

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <chrono>
 #include <map>
+#include <numeric>
 #include <optional>
 
 #include "pva/core/error.h"
@@ -71,6 +72,9 @@ class Loop {
   private:
     generate::EngineSettings settings() const;
     std::vector<Batch> batches() const;
+    std::vector<Batch> batches_with_edits() const;
+    std::vector<std::size_t> conditions() const;
+    double cost_of(const Item& item) const;
     std::int64_t unit_of(std::size_t problem, std::size_t temperature) const {
         return static_cast<std::int64_t>(problem * plan_.temperatures.size() + temperature);
     }
@@ -91,6 +95,7 @@ class Loop {
     generate::Engine engine_;
     std::map<std::int64_t, Unit> units_;
     std::map<std::uint64_t, std::pair<std::int64_t, std::size_t>> testing_;  ///< supervisor's number: unit, sample
+    std::map<std::pair<std::size_t, std::string>, exec::Outcome> tested_;  ///< by problem and program
     std::int64_t written_ = 0;
     std::int64_t solved_ = 0;
     std::int64_t rows_ = 0;
@@ -116,12 +121,58 @@ generate::EngineSettings Loop::settings() const {
     return settings;
 }
 
+// Of this call.
+std::vector<std::size_t> Loop::conditions() const {
+    if (!plan_.only.empty()) return plan_.only;
+    std::vector<std::size_t> all(plan_.temperatures.size());
+    std::iota(all.begin(), all.end(), std::size_t{0});
+    return all;
+}
+
+double Loop::cost_of(const Item& item) const {
+    // Prefill by its tokens, decoding by a guess that is the same for all.
+    return static_cast<double>(plan_.problems[item.problem].tokens.size()) + 400.0 * static_cast<double>(item.temperatures.size()) * static_cast<double>(plan_.samples);
+}
+
+// Conditions of a problem that share the reading of its prompt go together, but no more than fit the engine at once, so that a
+// stop need not wait for dozens of texts.
+std::vector<Batch> Loop::batches_with_edits() const {
+    const auto most = static_cast<std::size_t>(std::max<std::int64_t>(1, plan_.writing.batch_size / plan_.samples));
+    std::vector<Batch> batches;
+    std::size_t rows = 0;  // of the last batch
+    bool open = false;
+    for (std::size_t problem = 0; problem < plan_.problems.size(); ++problem) {
+        std::vector<Item> items;
+        bool shared_goes_on = false;
+        for (const std::size_t condition : conditions()) {
+            // Where rows depend on their neighbours, what is done already is written once more.
+            if (!alone_ && file_.is_done(unit_of(problem, condition))) continue;
+            const bool shares = generate::shares_prompt(plan_.edits[condition]);
+            if (!shares || !shared_goes_on || items.back().temperatures.size() == most) items.push_back({problem, {}});
+            shared_goes_on = shares;
+            items.back().temperatures.push_back(condition);
+        }
+        for (Item& item : items) {
+            const bool item_open = std::any_of(item.temperatures.begin(), item.temperatures.end(), [&](std::size_t t) { return !file_.is_done(unit_of(problem, t)); });
+            if (!alone_ || batches.empty() || rows + item.temperatures.size() > most) {
+                if (alone_ && !batches.empty() && !open) batches.pop_back();
+                batches.emplace_back();
+                rows = 0;
+                open = false;
+            }
+            rows += item.temperatures.size();
+            open = open || item_open;
+            batches.back().cost += cost_of(item);
+            batches.back().items.push_back(std::move(item));
+        }
+    }
+    if (alone_ && !batches.empty() && !open) batches.pop_back();
+    return batches;
+}
+
 // Work that is left, as it is dealt to ranks. The same on every rank.
 std::vector<Batch> Loop::batches() const {
-    const auto cost_of = [&](const Item& item) {
-        // Prefill by its tokens, decoding by a guess that is the same for all.
-        return static_cast<double>(plan_.problems[item.problem].tokens.size()) + 400.0 * static_cast<double>(item.temperatures.size()) * static_cast<double>(plan_.samples);
-    };
+    if (!plan_.edits.empty()) return batches_with_edits();
     std::vector<Batch> batches;
     if (alone_) {
         const std::int64_t rows_of_problem = static_cast<std::int64_t>(plan_.temperatures.size()) * plan_.samples;
@@ -173,7 +224,8 @@ void Loop::submit(const Item& item) {
         for (std::int64_t sample = 0; sample < plan_.samples; ++sample) {
             job.branches.push_back({{temperature, static_cast<int>(plan_.writing.top_k), plan_.writing.top_p, plan_.writing.min_p},
                                     {static_cast<std::uint64_t>(plan_.writing.seed), static_cast<std::uint64_t>(problem.problem.task_id), temperature,
-                                     static_cast<std::uint32_t>(sample)}});
+                                     static_cast<std::uint32_t>(sample)},
+                                    plan_.edits.empty() ? std::vector<std::shared_ptr<const generate::StreamEdit>>() : plan_.edits[t]});
         }
         units_[unit_of(item.problem, t)].samples.resize(static_cast<std::size_t>(plan_.samples));
     }
@@ -191,6 +243,15 @@ void Loop::take(std::size_t job, std::size_t branch, generate::Generation genera
     Sample& sample = units_.at(unit).samples[branch % samples];
     sample.generation = std::move(generation);
     sample.extraction = tasks::extract_program(extraction_, sample.generation.text, problem.prompt, problem.entry_point, problem.problem.opening);
+    if (plan_.remember_tests) {
+        const auto known = tested_.find({item.problem, sample.extraction.program});
+        if (known != tested_.end()) {
+            sample.outcome = known->second;
+            Unit& whole = units_.at(unit);
+            if (++whole.judged == plan_.samples) write(unit);
+            return;
+        }
+    }
     const std::uint64_t test = context_.python->submit({sample.extraction.program, problem.problem.test_setup_code, problem.problem.test_list});
     testing_[test] = {unit, branch % samples};
 }
@@ -212,6 +273,8 @@ void Loop::collect(bool wait) {
                               std::to_string(row.generation.tokens.size()) + " tokens (" + std::string(generate::stop_reason_name(row.generation.reason)) + ")");
         }
         Unit& whole = units_.at(unit);
+        if (plan_.remember_tests)
+            tested_.emplace(std::pair(static_cast<std::size_t>(unit) / plan_.temperatures.size(), whole.samples[sample].extraction.program), outcome);
         whole.samples[sample].outcome = std::move(outcome);
         if (++whole.judged == plan_.samples) write(unit);
     };
@@ -266,7 +329,9 @@ void Loop::write(std::int64_t unit) {
     const Unit& whole = units_.at(unit);
     io::Columns columns;
     for (const Sample& sample : whole.samples) {
-        append(columns, columns_of(sample, sizes_));
+        io::Columns row = columns_of(sample, sizes_);
+        if (plan_.more_columns) plan_.more_columns(unit, sample.generation, sample.extraction, row);
+        append(columns, row);
         solved_ += sample.outcome->verdict == exec::Verdict::passed ? 1 : 0;
         ++rows_;
     }
@@ -338,11 +403,17 @@ GenerationUse Loop::run() {
     for (const std::int64_t index : shares[static_cast<std::size_t>(comm.rank())]) own.push_back(all[static_cast<std::size_t>(index)]);
 
     std::int64_t finished_before = 0;
-    for (std::int64_t unit = 0; unit < file_.n_units(); ++unit) finished_before += file_.is_done(unit) ? 1 : 0;
-    const std::string unit_name = plan_.temperatures.size() == 1 ? "problems" : "problems at a temperature";
+    std::int64_t total = 0;
+    for (std::size_t problem = 0; problem < plan_.problems.size(); ++problem) {
+        for (const std::size_t condition : conditions()) {
+            ++total;
+            finished_before += file_.is_done(unit_of(problem, condition)) ? 1 : 0;
+        }
+    }
+    const std::string unit_name = !plan_.unit_name.empty() ? plan_.unit_name : plan_.temperatures.size() == 1 ? "problems" : "problems at a temperature";
     const auto clock = Clock::now();
     mpi::Bulletin bulletin(comm, context_.common.max_minutes);
-    Progress progress(context_.log, unit_name, file_.n_units(), finished_before,
+    Progress progress(context_.log, unit_name, total, finished_before,
                       {context_.first_rank() && context_.log.level() >= LogLevel::info, stdout_is_terminal(), 15});
     const auto show = [&] {
         const double rate = static_cast<double>(bulletin.work()) / std::max(1e-9, seconds_since(clock));
@@ -366,7 +437,7 @@ GenerationUse Loop::run() {
     }
     const std::int64_t done_now = comm.all_sum(context_.first_rank() ? bulletin.done() : 0);
     mpi::agree(comm, failure);
-    end_if_stopped(context_, file_, stopped, finished_before + done_now, file_.n_units(), unit_name);
+    end_if_stopped(context_, file_, stopped, finished_before + done_now, total, unit_name);
 
     const generate::EngineUse& use = engine_.use();
     const auto sum = [&](double value) { return static_cast<double>(comm.all_sum(static_cast<std::int64_t>(value * 1000))) / 1000; };

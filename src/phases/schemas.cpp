@@ -317,9 +317,97 @@ const io::FileSchema& validation_schema() {
     return schema;
 }
 
+const io::FileSchema& steering_schema() {
+    static const io::FileSchema schema = [] {
+        io::FileSchema s{
+            "pva steering", 1, "steering.md", "problem under a condition",
+            {
+                {"task_id", Element::i64, {"problem"}, Filled::at_creation, "1", "problems of the part, ascending", ""},
+                {"baseline/passed", Element::u8, {"problem"}, Filled::at_creation, "1", "1 when phase 1's program for it passed its tests", ""},
+                {"arm/name", Element::text, {"arm"}, Filled::at_creation, "1", "intervention", "name_bytes"},
+                {"arm/aim", Element::u8, {"arm"}, Filled::at_creation, "1", "0: towards right programs, 1: towards wrong ones", ""},
+                {"arm/method", Element::u8, {"arm"}, Filled::at_creation, "1", "0 added to the stream, 1 added where a gate is open, 2 taken out of the weights", ""},
+                {"arm/layer", Element::i32, {"arm"}, Filled::at_creation, "1", "layer of its latent", ""},
+                {"arm/latent", Element::i32, {"arm"}, Filled::at_creation, "1", "index of its latent, chosen on the selection part", ""},
+                {"arm/mean_norm", Element::f64, {"arm"}, Filled::at_creation, "1", "mean norm of the stream at the site, last prompt tokens of the tuning part", ""},
+                {"arm/gate_layer", Element::i32, {"arm"}, Filled::at_creation, "1", "layer of the gate's latent, -1 without a gate", ""},
+                {"arm/gate_latent", Element::i32, {"arm"}, Filled::at_creation, "1", "index of the gate's latent, -1 without a gate", ""},
+                {"arm/cosine_difference_of_means", Element::f64, {"arm"}, Filled::at_creation, "1", "cosine of decoder row and mean(right) - mean(wrong) of the selection part at that layer", ""},
+                {"arm/cosine_mass_mean", Element::f64, {"arm"}, Filled::at_creation, "1", "cosine of decoder row and mass-mean probe", ""},
+                {"arm/cosine_logistic", Element::f64, {"arm"}, Filled::at_creation, "1", "cosine of decoder row and logistic probe", ""},
+                {"condition/name", Element::text, {"condition"}, Filled::at_creation, "1", "what was done", "name_bytes"},
+                {"condition/arm", Element::i32, {"condition"}, Filled::at_creation, "1", "arm that it belongs to, -1: no steering", ""},
+                {"condition/kind", Element::u8, {"condition"}, Filled::at_creation, "1", "0 no steering, 1 the chosen latent, 2 control: low-score latent, 3 control: random vector, 4 control: latent chosen on shuffled labels", ""},
+                {"condition/latent", Element::i32, {"condition"}, Filled::at_creation, "1", "latent whose decoder row it is, -1 for a random vector", ""},
+                {"condition/relative", Element::f64, {"condition"}, Filled::at_creation, "1", "coefficient over arm/mean_norm; 0 for what is taken out of the weights", ""},
+                {"condition/coefficient", Element::f64, {"condition"}, Filled::at_creation, "1", "length of what is added, negative when it is subtracted", ""},
+                {"condition/gate_percentile", Element::f64, {"condition"}, Filled::at_creation, "%", "percentile of the gate's threshold, NaN without a gate", ""},
+                {"condition/gate_threshold", Element::f64, {"condition"}, Filled::at_creation, "1", "pre-activation above which the gate opens, NaN without a gate", ""},
+                {"condition/vector", Element::f32, {"condition", "d_model"}, Filled::at_creation, "1", "unit vector that is added or taken out; zeros for no steering", ""},
+                {"token_ids", Element::i32, {"row", "token"}, Filled::per_unit, "1", "generated tokens, EOS included; -1 behind the last", ""},
+                {"mean_log_probability", Element::f64, {"row"}, Filled::per_unit, "nat", "mean log-probability of the generated tokens under the steered model", ""},
+                {"generated_tokens", Element::i32, {"row"}, Filled::per_unit, "tokens", "number of generated tokens", ""},
+                {"stop_reason", Element::u8, {"row"}, Filled::per_unit, "1", "0 EOS, 1 the program was complete, 2 token limit, 3 stop string", ""},
+                {"program", Element::text, {"row"}, Filled::per_unit, "1", "the program, cut at the width", "output_bytes"},
+                {"program_bytes", Element::i64, {"row"}, Filled::per_unit, "bytes", "its full length", ""},
+                {"similarity", Element::f64, {"row"}, Filled::per_unit, "1", "token similarity of phase 1's program and this one, 0 to 1", ""},
+                {"gate_open", Element::u8, {"row"}, Filled::per_unit, "1", "1 where the gate was open, or there is none", ""},
+                {"gate_value", Element::f64, {"row"}, Filled::per_unit, "1", "pre-activation that the gate looked at, NaN where there is none", ""},
+            }};
+        for (const std::string name : {"verdict", "passed", "asserts_passed", "asserts_total", "first_failed", "exit_status", "signal", "suspicious", "measured/detail", "measured/test_wall_seconds", "measured/test_cpu_seconds"})
+            s.datasets.push_back(io::find_spec(dataset_schema(), name));
+        const auto count = [&s](const std::string& name, const std::string& meaning) {
+            s.datasets.push_back({"effect/" + name, Element::u64, {"condition"}, Filled::at_end, "problems", meaning, ""});
+        };
+        const auto figure = [&s](const std::string& name, const std::string& meaning) {
+            s.datasets.push_back({"effect/" + name, Element::f64, {"condition"}, Filled::at_end, "1", meaning, ""});
+        };
+        count("fixed", "wrong without steering, right with it");
+        count("broken", "right without steering, wrong with it");
+        count("stayed_right", "right both times");
+        count("stayed_wrong", "wrong both times");
+        for (const auto& [rate, meaning] : {std::pair{"correction", "fixed / wrong without steering"}, std::pair{"corruption", "broken / right without steering"}, std::pair{"preservation", "stayed right / right without steering"}}) {
+            figure(rate, meaning);
+            figure(std::string(rate) + "_low", "lower end of its 95 % Wilson interval");
+            figure(std::string(rate) + "_high", "upper end");
+            figure(std::string(rate) + "_bootstrap_low", "lower end of its 95 % bootstrap interval, problems drawn again");
+            figure(std::string(rate) + "_bootstrap_high", "upper end");
+        }
+        figure("net", "(fixed - broken) / problems");
+        figure("net_standard_error", "its standard error over problems");
+        figure("net_low", "lower end of its 95 % interval by Newcombe's paired method");
+        figure("net_high", "upper end");
+        figure("net_bootstrap_low", "lower end of its 95 % bootstrap interval");
+        figure("net_bootstrap_high", "upper end");
+        figure("mcnemar_p", "exact, two-sided, against no steering; not adjusted");
+        figure("aimed", "net change towards the class that the arm aims at");
+        figure("similarity", "mean of similarity");
+        figure("similarity_right", "of the problems solved without steering");
+        figure("similarity_wrong", "of the others");
+        figure("gate_open_right", "share of problems solved without steering whose gate was open");
+        figure("gate_open_wrong", "share of the others");
+        s.datasets.push_back({"effect/verdicts", Element::u64, {"condition", "verdict_kind"}, Filled::at_end, "problems", "how the tests ended, by verdict", ""});
+        s.datasets.push_back({"effect/changed_verdicts", Element::u64, {"condition", "verdict_kind", "verdict_kind_after"}, Filled::at_end, "problems", "verdict without steering and with it", ""});
+        s.datasets.push_back({"choice/chosen", Element::u8, {"condition"}, Filled::at_end, "1", "1 for the coefficient (and threshold) chosen for its arm; 0 on the analysis part, where nothing is chosen", ""});
+        s.datasets.push_back({"test/name", Element::text, {"test"}, Filled::at_end, "1", "test", "name_bytes"});
+        s.datasets.push_back({"test/arm", Element::i32, {"test"}, Filled::at_end, "1", "arm that is tested", ""});
+        s.datasets.push_back({"test/published", Element::u8, {"test"}, Filled::at_end, "1", "1: a test of the published study, shown for comparison and not adjusted", ""});
+        const auto test = [&s](const std::string& name, const std::string& meaning) {
+            s.datasets.push_back({"test/" + name, Element::f64, {"test"}, Filled::at_end, "1", meaning, ""});
+        };
+        test("p", "p-value");
+        test("smallest_p", "the smallest p that could have come out, NaN where it is not known");
+        test("holm", "Holm's adjusted p over all tests of the file, NaN for published ones");
+        test("q", "Benjamini-Hochberg q over all tests of the file, NaN for published ones");
+        s.datasets.push_back({"test/note", Element::text, {"test"}, Filled::at_end, "1", "counts behind it; of published ones what is wrong with it", "note_bytes"});
+        return s;
+    }();
+    return schema;
+}
+
 std::vector<const io::FileSchema*> all_schemas() {
     static const io::FileSchema activations = activations_schema({"resid_post"}, Element::f32);
-    return {&difficulty_schema(), &dataset_schema(), &temperatures_schema(), &splits_schema(), &sparse_schema(), &rates_schema(), &latents_schema(), &validation_schema(), &verdicts_schema(),
+    return {&difficulty_schema(), &dataset_schema(), &temperatures_schema(), &splits_schema(), &sparse_schema(), &rates_schema(), &latents_schema(), &validation_schema(), &verdicts_schema(), &steering_schema(),
             &activations};
 }
 

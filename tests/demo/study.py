@@ -103,6 +103,15 @@ def main():
         for detector in detectors:
             check(0 <= detector["auroc_low"] <= detector["auroc"] <= detector["auroc_high"] <= 1, f"interval of {detector}")
         check("AUROC held out" in table, "no final table")
+        # Steering: no steering is phase 1, and a long vector is no detail. tests/demo/steer.py does more.
+        steered, table = run(arguments.data, 2, "pva_steer", "--model", MODEL, "--problems", PROBLEMS, "--sae", SAES, "--arms", "right", "--coefficients", "0.05,3",
+                             "--controls", "1", "--compat", "paper", "--threads", "1", "--test-seconds", "2")
+        for part in ("tuning", "analysis"):
+            check(steered["summary"][part]["differ_from_phase1"] == 0, f"no steering on the {part} part is not phase 1")
+        weak, strong = steered["summary"]["tuning"]["conditions"][1:]
+        check(strong["broken"] > weak["broken"] and strong["similarity"] < weak["similarity"], f"a vector three times as long as the stream: {strong}")
+        tests = steered["summary"]["analysis"]["tests"]
+        check(len(tests) == 14 and sum(test["published"] for test in tests) == 4 and "smallest attainable p 0.500" in table, "tests of steering")
         # For the example of docs/formats/check.md.
         os.makedirs(os.path.join(arguments.data, "check"))
         dumped, _ = run(arguments.data, 2, "pva_check", "--model", MODEL, "--text", TEXT, "--records", "3", "--max-tokens", "40", "--threads", "1",

@@ -2,7 +2,7 @@
 """Kills runs at random moments and checks that the same command goes on to the same file.
 
 kill_test.py --compare COMPARE_H5 --kills N --seed S --name PREFIX [--ranks 1,2,3,4] [--redo UNITS_IN_FLIGHT]
-             [--setup-from DIR] -- EXECUTABLE ARGUMENTS...
+             [--setup-from DIR] [--setup-folders LIST] [--results N] -- EXECUTABLE ARGUMENTS...
 
 The command is run once without interruption (with --data added). Then, until N kills have hit, it is started with a
 random number of ranks and, at a moment drawn uniformly over its whole duration, start-up included: one rank is killed,
@@ -95,6 +95,8 @@ def main():
     parser.add_argument("--ranks", default="1,2,3,4")
     parser.add_argument("--redo", type=int, default=0, help="units a rank may have in hand; 0: no journal")
     parser.add_argument("--setup-from", default="", help="results of phases 0 to 1.1 are copied from there into each run's data folder")
+    parser.add_argument("--setup-folders", default="phase0,phase1_0,phase1_1", help="which folders of --setup-from")
+    parser.add_argument("--results", type=int, default=1, help="files that a whole run writes")
     parser.add_argument("command", nargs=argparse.REMAINDER)
     arguments = parser.parse_args()
     command = [word for word in arguments.command if word != "--"]
@@ -107,7 +109,7 @@ def main():
     def fresh_data(name):
         path = os.path.join(folder, name)
         if arguments.setup_from:
-            for name in ("phase0", "phase1_0", "phase1_1"):
+            for name in arguments.setup_folders.split(","):
                 shutil.copytree(os.path.join(arguments.setup_from, name), os.path.join(path, name), ignore=shutil.ignore_patterns(arguments.name + "_*"))
         else:
             os.makedirs(path)
@@ -115,7 +117,7 @@ def main():
 
     def result_in(data):
         found = [p for p in glob.glob(os.path.join(data, "*", arguments.name + "_*.h5"))]
-        return found
+        return sorted(found)
 
     def fail(message):
         print(f"FAILED: {message} (seed {seed})")
@@ -129,9 +131,9 @@ def main():
         before = time.monotonic()
         code = start(command + ["--data", reference], ranks_to_try[-1] if 2 not in ranks_to_try else 2, log).wait()
         duration = time.monotonic() - before
-        if code != 0 or len(result_in(reference)) != 1:
+        if code != 0 or len(result_in(reference)) != arguments.results:
             fail(f"the uninterrupted run ended with {code}")
-        expected = result_in(reference)[0]
+        expected = result_in(reference)
 
         hits, rounds, kinds = 0, 0, collections.Counter()
         redone = 0
@@ -187,15 +189,16 @@ def main():
                 if kind == "usr1" and code not in (75, 138, -10, 10, 1):
                     fail(f"USR1 gave {code}")
             found = result_in(data)
-            if len(found) != 1:
+            if len(found) != arguments.results:
                 fail(f"round {rounds}: {len(found)} result files; a run that was killed after its result had its name must find it when it is started again")
             rest = [p for p in glob.glob(os.path.join(data, "*", "*")) if ".part" in p or ".segment" in p or p.endswith((".new", ".layout", ".lock"))]
             rest = [p for p in rest if os.path.basename(p).startswith(arguments.name)]
             if rest:
                 fail(f"round {rounds}: left behind {rest}")
-            compared = subprocess.run([arguments.compare, expected, found[0]], capture_output=True, text=True)
-            if compared.returncode != 0:
-                fail(f"round {rounds}: {compared.stdout}{compared.stderr}")
+            for one, other in zip(expected, found):
+                compared = subprocess.run([arguments.compare, one, other], capture_output=True, text=True)
+                if compared.returncode != 0:
+                    fail(f"round {rounds}: {os.path.basename(other)}: {compared.stdout}{compared.stderr}")
             if arguments.redo:
                 with open(os.path.join(data, "journal")) as file:
                     counts = collections.Counter(file.read().split())

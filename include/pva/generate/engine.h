@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -26,11 +27,66 @@ std::string_view stop_reason_name(StopReason reason);
 /// UTF-8 character); true ends the row. The answer must depend on its arguments only. `job` is the number of the job.
 using StopRule = std::function<bool(std::size_t job, std::string_view generated_text)>;
 
+/// Positions of a row that a StreamEdit changes.
+enum class EditPositions : std::uint8_t {
+    all,
+    prompt,       ///< tokens of the prompt
+    last_prompt,  ///< its last token alone
+    generated,    ///< tokens that the model wrote, as it reads them
+    last,         ///< the last prompt token and those the model wrote: every position that predicts a token of the text
+};
+
+/// "all", "prompt", "last-prompt", "generated", "last".
+std::string_view edit_positions_name(EditPositions positions);
+std::vector<std::string> edit_positions_names();
+/// Errors: UsageError for another name.
+EditPositions edit_positions_from_name(std::string_view name);
+
+/// When a gate is looked at.
+enum class GateMoment : std::uint8_t {
+    each,             ///< at every position of the edit, for that position alone
+    last_prompt,      ///< once, at the last prompt token; decides about all later positions
+    first_generated,  ///< once, at the first token that the model wrote; decides about all later positions
+};
+
+/// "each", "last-prompt", "first-generated".
+std::string_view gate_moment_name(GateMoment moment);
+std::vector<std::string> gate_moment_names();
+/// Errors: UsageError for another name.
+GateMoment gate_moment_from_name(std::string_view name);
+
+/// Lets an edit happen where offset + direction . x > threshold, x being the residual stream at the gate's own place before
+/// any edit at that place. With the encoder column of a latent that is its pre-activation.
+struct StreamGate {
+    model::Site site = model::Site::resid_post;  ///< a residual site
+    int layer = 0;
+    std::vector<float> direction;  ///< [hidden_size]; the product is summed in float64 by ascending index
+    double offset = 0;
+    double threshold = 0;
+    GateMoment moment = GateMoment::each;
+};
+
+/// A vector added to the residual stream.
+struct StreamEdit {
+    model::Site site = model::Site::resid_post;
+    std::vector<int> layers;
+    EditPositions positions = EditPositions::all;
+    std::vector<float> vector;  ///< [hidden_size], added in the model's data type
+    std::optional<StreamGate> gate;  ///< with GateMoment::each it must not lie behind the edit in the forward pass
+};
+
 /// One text to be written after a prompt.
 struct Branch {
     Sampling sampling;
     RandomKey key;  ///< not looked at when the temperature is 0
+    /// Done in this order at each place. What they change of the prompt decides what a job's branches share: nothing of it
+    /// changed, its whole reading; its last token alone, the reading of all before; more, and only branches with the same
+    /// edits (the same objects) share anything.
+    std::vector<std::shared_ptr<const StreamEdit>> edits = {};
 };
+
+/// True where branches with these edits share the reading of their prompt with branches that have others.
+bool shares_prompt(std::span<const std::shared_ptr<const StreamEdit>> edits);
 
 /// A prompt and what is to be written after it, each on its own.
 struct Job {
@@ -42,26 +98,12 @@ struct Generation {
     std::vector<std::int32_t> tokens;  ///< what the model wrote, with the EOS token if it ended there
     std::string text;                  ///< the bytes of the tokens, without EOS, cut before a stop string
     StopReason reason = StopReason::limit;
-    std::vector<float> residual;           ///< [capture layers, d_model] at the last prompt token, from the prefill itself
+    std::vector<float> residual;           ///< [capture layers, d_model] at the last prompt token, from the prefill, which branches may share
     std::vector<float> log_probabilities;  ///< of each token under the model (temperature 1, no filters), natural log
     float first_entropy = 0;               ///< of the first token's distribution under the model, nats
     std::vector<float> entropies;          ///< of every token's, if asked for
-};
-
-/// Positions of a row that a StreamEdit changes.
-enum class EditPositions : std::uint8_t {
-    all,
-    prompt,       ///< tokens of the prompt
-    last_prompt,  ///< its last token alone
-    generated,    ///< tokens that the model wrote, as it reads them
-};
-
-/// A vector added to the residual stream of every row.
-struct StreamEdit {
-    model::Site site = model::Site::resid_post;
-    std::vector<int> layers;
-    EditPositions positions = EditPositions::all;
-    std::vector<float> vector;  ///< [hidden_size], added in the model's data type
+    std::vector<std::uint8_t> gates;       ///< of each edit: 1 where its gate was open (at least once) or it has none
+    std::vector<double> gate_values;       ///< of each edit: what its gate looked at (each: the largest); NaN where it never did
 };
 
 struct EngineSettings {
@@ -74,7 +116,6 @@ struct EngineSettings {
     bool stop_at_eos = true;         ///< false: an EOS token is a token like any other
     std::vector<std::string> stop_strings;
     StopRule stop_rule;              ///< may be empty
-    std::vector<StreamEdit> edits;
     int threads = 1;                 ///< for choosing tokens
 };
 
@@ -92,7 +133,7 @@ struct EngineUse {
 /// Called once per branch, in the order in which they end.
 using FinishedCallback = std::function<void(std::size_t job, std::size_t branch, Generation generation)>;
 
-/// Generates for many jobs. What a branch becomes depends on its prompt, its sampling and its key alone, bit for bit, where
+/// Generates for many jobs. What a branch becomes depends on its prompt, its sampling, its key and its edits alone, bit for bit, where
 /// the model's rows do not depend on their neighbours (the fast engine on CPU); not on the slots, the order of the jobs or
 /// what else is generated. Otherwise only a block of jobs submitted together to an idle engine is reproducible.
 class Engine {
@@ -104,7 +145,7 @@ class Engine {
     Engine(Engine&&) noexcept;
 
     /// Queues a job and returns its number (0, 1, ...). Errors: InputError for a prompt that is empty, too long or holds
-    /// unknown ids; UsageError for bad sampling or no branch.
+    /// unknown ids; UsageError for bad sampling, no branch, and edits the model has no place for.
     std::size_t submit(Job job);
 
     /// Branches queued and not yet begun.

@@ -24,6 +24,17 @@ struct NamedArray {
 void write_safetensors(const std::string& path, std::span<const NamedArray> arrays,
                        const std::map<std::string, std::string>& metadata = {});
 
+/// A tensor on its way into a safetensors file that need not fit in memory.
+struct StreamedTensor {
+    std::string name;
+    std::string dtype;  ///< as the format spells it: F32, BF16, ...
+    std::vector<std::int64_t> shape;
+    std::uint64_t bytes = 0;
+    std::function<void(const std::function<void(std::span<const std::byte>)>& take)> produce;  ///< hands all bytes in order
+};
+/// The same file with tensors of any type. Errors: IoError; InternalError for repeated names, and when `produce` makes another number of bytes.
+void write_safetensors(const std::string& path, std::span<const StreamedTensor> tensors, const std::map<std::string, std::string>& metadata = {});
+
 /// An npz file as numpy.savez writes it: members stored, '<f4', C order; ZIP64 where sizes want it (format: npz.h).
 /// No time enters the file: the same arrays give the same bytes. Errors: as above, and InternalError for other than floats.
 void write_npz(const std::string& path, std::span<const NamedArray> arrays);

@@ -2,6 +2,8 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -56,6 +58,13 @@ std::vector<PromptedProblem> prompted_problems(Context& context, std::span<const
 struct GenerationPlan {
     std::vector<PromptedProblem> problems;
     std::vector<double> temperatures;
+    /// With edits of the stream: one list for each entry of temperatures, whose entries are conditions then and may be equal.
+    std::vector<std::vector<std::shared_ptr<const generate::StreamEdit>>> edits = {};
+    std::vector<std::size_t> only = {};   ///< conditions that this call writes; empty: all
+    std::string unit_name = {};           ///< for progress; empty: by the temperatures
+    bool remember_tests = false;          ///< a program that was tested for its problem before is not run again by this rank
+    /// Adds a sample's own columns to those of the file.
+    std::function<void(std::int64_t unit, const generate::Generation&, const tasks::Extraction&, io::Columns&)> more_columns = {};
     std::int64_t samples = 1;
     WritingOptions writing;
     int threads = 1;

@@ -48,13 +48,18 @@ using Results = std::map<std::pair<std::size_t, std::size_t>, Generation>;  // b
 
 // Jobs in the order of `order`; at most `ahead` are queued before rows of the earlier ones have ended.
 Results run(const model::Model& model, const EngineSettings& settings, const std::vector<std::size_t>& order,
-            const std::vector<double>& temperatures, std::uint32_t samples, EngineUse* use = nullptr, std::size_t ahead = 100) {
+            const std::vector<double>& temperatures, std::uint32_t samples, EngineUse* use = nullptr, std::size_t ahead = 100,
+            const std::vector<std::shared_ptr<const StreamEdit>>& edits = {}) {
     Engine engine(model, nullptr, settings);
     Results results;
     std::size_t next = 0;
     while (true) {
-        while (next < order.size() && (engine.waiting() < ahead || engine.free_slots() > 0))
-            engine.submit(job_of(order[next++], temperatures, samples));
+        while (next < order.size() && (engine.waiting() < ahead || engine.free_slots() > 0)) {
+            Job job = job_of(order[next++], temperatures, samples);
+            for (Branch& branch : job.branches)
+                branch.edits = edits;
+            engine.submit(std::move(job));
+        }
         if (engine.idle()) break;
         engine.step([&](std::size_t job, std::size_t branch, Generation generation) {
             const bool first = results.emplace(std::pair(order[job], branch), std::move(generation)).second;
@@ -199,11 +204,11 @@ BOOST_AUTO_TEST_CASE(edits_reach_the_positions_they_name) {
             {EditPositions::all, [](std::int64_t, std::int64_t) { return true; }},
             {EditPositions::prompt, [](std::int64_t position, std::int64_t length) { return position < length; }},
             {EditPositions::last_prompt, [](std::int64_t position, std::int64_t length) { return position == length - 1; }},
+            {EditPositions::last, [](std::int64_t position, std::int64_t length) { return position >= length - 1; }},
             {EditPositions::generated, [](std::int64_t position, std::int64_t length) { return position >= length; }}};
         for (const auto& [positions, rule] : rules) {
-            EngineSettings settings = settings_of(3, 6);
-            settings.edits = {{model::Site::resid_post, {1}, positions, vector}};
-            const Results edited = run(model, settings, {0, 2}, {0}, 1);
+            const auto edit = std::make_shared<const StreamEdit>(StreamEdit{model::Site::resid_post, {1}, positions, vector, {}});
+            const Results edited = run(model, settings_of(3, 6), {0, 2}, {0}, 1, nullptr, 100, {edit});
             for (const auto& [branch, generation] : edited) {
                 // The same by one forward pass over prompt and text.
                 const auto length = static_cast<std::int64_t>(prompts[branch.first].size());
@@ -227,6 +232,197 @@ BOOST_AUTO_TEST_CASE(edits_reach_the_positions_they_name) {
     }
 }
 
+namespace {
+
+using EditList = std::vector<std::shared_ptr<const StreamEdit>>;
+
+std::shared_ptr<const StreamEdit> edit_along(std::size_t width, float length, EditPositions positions, std::size_t pattern = 5, std::optional<StreamGate> gate = {}) {
+    StreamEdit edit{model::Site::resid_post, {1}, positions, std::vector<float>(width), std::move(gate)};
+    for (std::size_t i = 0; i < width; ++i)
+        edit.vector[i] = length * (static_cast<float>((i * pattern) % 7) - 3.0F);
+    return std::make_shared<const StreamEdit>(std::move(edit));
+}
+
+// One job a prompt and list of edits; or one job a prompt whose branches have the lists.
+Results run_lists(const model::Model& model, const EngineSettings& settings, const std::vector<EditList>& lists, bool share, EngineUse* use = nullptr) {
+    Engine engine(model, nullptr, settings);
+    std::vector<std::pair<std::size_t, std::size_t>> of_job;  // prompt, first list
+    for (std::size_t prompt = 0; prompt < prompts.size(); ++prompt) {
+        if (share) {
+            Job job{prompts[prompt], {}};
+            for (const EditList& list : lists)
+                job.branches.push_back({{}, {}, list});
+            engine.submit(std::move(job));
+            of_job.emplace_back(prompt, 0);
+            continue;
+        }
+        for (std::size_t i = 0; i < lists.size(); ++i) {
+            engine.submit({prompts[prompt], {Branch{{}, {}, lists[i]}}});
+            of_job.emplace_back(prompt, i);
+        }
+    }
+    Results results;
+    while (!engine.idle())
+        engine.step([&](std::size_t job, std::size_t branch, Generation generation) { results[{of_job[job].first, of_job[job].second + branch}] = std::move(generation); });
+    if (use != nullptr) *use = engine.use();
+    return results;
+}
+
+void check_equal(const Results& a, const Results& b) {
+    BOOST_REQUIRE_EQUAL(a.size(), b.size());
+    for (const auto& [branch, generation] : a) {
+        BOOST_TEST(generation.tokens == b.at(branch).tokens, boost::test_tools::per_element());
+        BOOST_TEST(generation.log_probabilities == b.at(branch).log_probabilities, boost::test_tools::per_element());
+    }
+}
+
+}  // namespace
+
+BOOST_AUTO_TEST_CASE(a_vector_of_zeros_changes_no_bit_and_a_long_one_the_text) {
+    const model::Model model = load("odd_heads");
+    const auto width = static_cast<std::size_t>(model.config().hidden_size);
+    const Results plain = run_lists(model, settings_of(4, 8), {{}}, true);
+    for (const EditPositions positions : {EditPositions::all, EditPositions::prompt, EditPositions::last_prompt, EditPositions::generated, EditPositions::last}) {
+        check_equal(plain, run_lists(model, settings_of(4, 8), {{edit_along(width, 0, positions)}}, true));
+        const Results pushed = run_lists(model, settings_of(4, 8), {{edit_along(width, 50, positions)}}, true);
+        std::size_t other = 0;
+        for (const auto& [branch, generation] : pushed)
+            other += generation.tokens != plain.at(branch).tokens ? 1 : 0;
+        BOOST_TEST(other > 0u);
+    }
+}
+
+BOOST_AUTO_TEST_CASE(branches_with_different_edits_share_a_batch_and_nothing_else) {
+    const model::Model model = load("odd_heads");
+    const auto width = static_cast<std::size_t>(model.config().hidden_size);
+    for (const EditPositions positions : {EditPositions::generated, EditPositions::last}) {
+        const std::vector<EditList> lists = {{}, {edit_along(width, 0.3F, positions)}, {edit_along(width, 2, positions, 3)}, {edit_along(width, -1, positions), edit_along(width, 1, EditPositions::generated, 4)}};
+        EngineUse shared_use;
+        EngineUse apart_use;
+        const Results shared = run_lists(model, settings_of(5, 8), lists, true, &shared_use);
+        check_equal(shared, run_lists(model, settings_of(5, 8), lists, false, &apart_use));
+        check_equal(shared, run_lists(model, settings_of(1, 8), lists, false));
+        // The prompt of one token has nothing before its last one to share.
+        BOOST_TEST(shared_use.prompts == static_cast<std::int64_t>(prompts.size() + (positions == EditPositions::last ? 3 : 0)));
+        BOOST_TEST(apart_use.prompts == static_cast<std::int64_t>(prompts.size() * lists.size()));
+        BOOST_TEST(shares_prompt(lists[1]));
+        // Each of them as if it were alone.
+        for (std::size_t i = 0; i < lists.size(); ++i) {
+            for (const auto& [branch, generation] : run_lists(model, settings_of(3, 8), {lists[i]}, true))
+                BOOST_TEST(generation.log_probabilities == shared.at({branch.first, i}).log_probabilities, boost::test_tools::per_element());
+        }
+    }
+    const EditList whole = {edit_along(width, 1, EditPositions::all)};
+    BOOST_TEST(!shares_prompt(whole));
+    // Those that change more of the prompt share its reading only with their like.
+    const std::vector<EditList> lists = {whole, {edit_along(width, 1, EditPositions::prompt)}, whole, {}};
+    EngineUse use;
+    const Results shared = run_lists(model, settings_of(5, 8), lists, true, &use);
+    BOOST_TEST(use.prompts == static_cast<std::int64_t>(3 * prompts.size()));
+    check_equal(shared, run_lists(model, settings_of(1, 8), lists, false));
+}
+
+BOOST_AUTO_TEST_CASE(gates_open_where_the_stream_says_so) {
+    const model::Model model = load("odd_heads");
+    const auto width = static_cast<std::size_t>(model.config().hidden_size);
+    StreamGate gate;
+    gate.layer = 0;
+    gate.offset = 0.25;
+    for (std::size_t i = 0; i < width; ++i)
+        gate.direction.push_back(0.1F * static_cast<float>(i % 3) - 0.1F);
+    const auto gated = [&](GateMoment moment, double threshold, EditPositions positions) {
+        gate.moment = moment;
+        gate.threshold = threshold;
+        return EditList{edit_along(width, 5, positions, 5, gate)};
+    };
+    const double never = 1e30;
+    const Results plain = run_lists(model, settings_of(4, 6), {{}}, true);
+    for (const GateMoment moment : {GateMoment::each, GateMoment::last_prompt, GateMoment::first_generated}) {
+        const Results closed = run_lists(model, settings_of(4, 6), {gated(moment, never, EditPositions::last)}, true);
+        check_equal(plain, closed);
+        for (const auto& [branch, generation] : closed)
+            BOOST_TEST(generation.gates.at(0) == 0);
+        const Results open = run_lists(model, settings_of(4, 6), {gated(moment, -never, EditPositions::last)}, true);
+        for (const auto& [branch, generation] : open) {
+            BOOST_TEST(generation.gates.at(0) == 1);
+            // What the gate saw, and from which token on the edit counts.
+            std::vector<std::int32_t> row = prompts[branch.first];
+            if (moment == GateMoment::first_generated) row.push_back(generation.tokens[0]);
+            std::vector<std::vector<float>> captured(1);
+            const model::CaptureRequest request{model::Site::resid_post, {0}};
+            model.run(std::vector<std::vector<std::int32_t>>{row}, model::depth_of(std::vector{request}), model::capture_last_token(request, captured));
+            double value = gate.offset;
+            for (std::size_t i = 0; i < width; ++i)
+                value += static_cast<double>(gate.direction[i]) * static_cast<double>(captured[0][i]);
+            if (moment != GateMoment::each) {
+                BOOST_TEST(std::abs(value - generation.gate_values.at(0)) < 1e-6);
+            }
+            const std::size_t first = moment == GateMoment::each ? 0 : moment == GateMoment::last_prompt ? 1 : 2;
+            for (std::size_t i = 0; i < first; ++i)
+                BOOST_TEST(generation.log_probabilities[i] == plain.at(branch).log_probabilities[i]);
+            BOOST_TEST((generation.log_probabilities[first] != plain.at(branch).log_probabilities[first] || generation.tokens[first] != plain.at(branch).tokens[first]));
+        }
+        if (moment == GateMoment::each) check_equal(open, run_lists(model, settings_of(4, 6), {{edit_along(width, 5, EditPositions::last)}}, true));
+    }
+    // At each position for itself, over the whole text: by one forward pass.
+    const EditList list = gated(GateMoment::each, 0.2, EditPositions::all);
+    std::size_t open_positions = 0;
+    std::size_t all_positions = 0;
+    for (const auto& [branch, generation] : run_lists(model, settings_of(4, 6), {list}, true)) {
+        std::vector<std::int32_t> row = prompts[branch.first];
+        row.insert(row.end(), generation.tokens.begin(), generation.tokens.end());
+        std::vector<bool> open(row.size());
+        const auto width_of_edit = static_cast<std::int64_t>(width);
+        const at::Tensor logits = model.forward(std::vector<std::vector<std::int32_t>>{row}, [&](const model::SiteContext& context, at::Tensor& values) {
+            if (context.site != model::Site::resid_post) return;
+            if (context.layer == 0) {
+                for (std::size_t t = 0; t < row.size(); ++t) {
+                    double value = gate.offset;
+                    for (std::int64_t i = 0; i < width_of_edit; ++i)
+                        value += static_cast<double>(gate.direction[static_cast<std::size_t>(i)]) * values[0][static_cast<std::int64_t>(t)][i].item<double>();
+                    open[t] = value > gate.threshold;
+                    open_positions += open[t] ? 1 : 0;
+                    ++all_positions;
+                }
+            }
+            if (context.layer == 1) {
+                at::Tensor changed = values.clone();
+                for (std::size_t t = 0; t < row.size(); ++t) {
+                    if (open[t]) changed[0][static_cast<std::int64_t>(t)].add_(at::tensor(at::ArrayRef<float>(list[0]->vector)));
+                }
+                values = changed;
+            }
+        })[0];
+        const auto length = static_cast<std::int64_t>(prompts[branch.first].size());
+        for (std::size_t i = 0; i < generation.tokens.size(); ++i) {
+            const double expected = at::log_softmax(logits[length + static_cast<std::int64_t>(i) - 1].to(at::kDouble), 0)[generation.tokens[i]].item<double>();
+            BOOST_TEST(std::abs(expected - generation.log_probabilities[i]) < 1e-4);
+        }
+    }
+    BOOST_TEST(open_positions > 0u);
+    BOOST_TEST(open_positions < all_positions);
+    // A gate behind its edit cannot decide it.
+    gate.layer = 1;
+    gate.moment = GateMoment::each;
+    StreamEdit early{model::Site::resid_post, {0}, EditPositions::all, std::vector<float>(width), gate};
+    Engine engine(model, nullptr, settings_of(2, 4));
+    BOOST_CHECK_THROW(engine.submit({prompts[0], {Branch{{}, {}, {std::make_shared<const StreamEdit>(early)}}}}), UsageError);
+    early.gate->moment = GateMoment::last_prompt;
+    engine.submit({prompts[0], {Branch{{}, {}, {std::make_shared<const StreamEdit>(early)}}}});
+    StreamEdit narrow{model::Site::resid_post, {0}, EditPositions::all, {1.0F}, {}};
+    BOOST_CHECK_THROW(engine.submit({prompts[0], {Branch{{}, {}, {std::make_shared<const StreamEdit>(narrow)}}}}), UsageError);
+    StreamEdit elsewhere{model::Site::mlp_out, {0}, EditPositions::all, std::vector<float>(width), {}};
+    BOOST_CHECK_THROW(engine.submit({prompts[0], {Branch{{}, {}, {std::make_shared<const StreamEdit>(elsewhere)}}}}), UsageError);
+    StreamEdit deep{model::Site::resid_post, {99}, EditPositions::all, std::vector<float>(width), {}};
+    BOOST_CHECK_THROW(engine.submit({prompts[0], {Branch{{}, {}, {std::make_shared<const StreamEdit>(deep)}}}}), UsageError);
+    BOOST_CHECK_THROW(edit_positions_from_name("everywhere"), UsageError);
+    BOOST_CHECK_THROW(gate_moment_from_name("never"), UsageError);
+    for (const std::string& name : edit_positions_names())
+        BOOST_TEST(edit_positions_name(edit_positions_from_name(name)) == name);
+    for (const std::string& name : gate_moment_names())
+        BOOST_TEST(gate_moment_name(gate_moment_from_name(name)) == name);
+}
+
 BOOST_AUTO_TEST_CASE(the_reference_engine_works_too) {
     const model::Model model = load("llama_biases", model::Engine::reference);
     const Results one = run(model, settings_of(1, 6), {0, 1, 2}, {0, 1}, 2);
@@ -247,9 +443,6 @@ BOOST_AUTO_TEST_CASE(what_cannot_be_is_refused) {
     EngineSettings empty_stop = settings_of(2, 5);
     empty_stop.stop_strings = {""};
     BOOST_CHECK_THROW(Engine(model, nullptr, empty_stop), UsageError);
-    EngineSettings short_vector = settings_of(2, 5);
-    short_vector.edits = {{model::Site::resid_post, {1}, EditPositions::all, {1.0F}}};
-    BOOST_CHECK_THROW(Engine(model, nullptr, short_vector), UsageError);
     Engine engine(model, nullptr, settings_of(2, 5));
     BOOST_CHECK_THROW(engine.submit({{}, {Branch{}}}), InputError);
     BOOST_CHECK_THROW(engine.submit({{2, 100000}, {Branch{}}}), InputError);

@@ -18,7 +18,7 @@ check() { # TEXT CONDITION...
     fi
 }
 
-phases=(phase0 phase1 phase1_1 phase1_2 phase2 phase3 train_sae merge)
+phases=(phase0 phase1 phase1_1 phase1_2 phase2 phase3 steer train_sae merge)
 home="$work/a checkout"
 mkdir -p "$home/jobs" "$home/build/release/bin" "$work/fake" "$work/spool" "$work/other bin"
 cp -r "$checkout/jobs/slurm" "$home/jobs/slurm"
@@ -252,6 +252,8 @@ check "pipeline: PVA_HOME" test "$(cat "$log/home")" = "$home"
 PVA_GPUS_PER_NODE=4 pipeline --phases 1_2,3 --model m
 check "pipeline: GPUs" test "$(head -n 1 "$log/sbatch")" = "--parsable|--gpus-per-node=4|--ntasks-per-node=4|$jobs/phase1_2.sh|--model|m|"
 check "pipeline: no GPUs for phase 3" test "$(tail -n 1 "$log/sbatch")" = "--parsable|--dependency=afterok:101|--kill-on-invalid-dep=yes|$jobs/phase3.sh|--model|m|"
+PVA_GPUS_PER_NODE=2 pipeline --phases 3,steer --model m --sae s --steer '--controls 5'
+check "pipeline: steering" test "$(tail -n 1 "$log/sbatch")" = "--parsable|--gpus-per-node=2|--ntasks-per-node=2|--dependency=afterok:101|--kill-on-invalid-dep=yes|$jobs/steer.sh|--model|m|--sae|s|--controls|5|"
 pipeline --print --model m
 check "pipeline --print" test $? -eq 0 -a ! -e "$log/sbatch" -a "$(grep -c '^sbatch --parsable' "$log/out")" = 5
 for wrong in "--modle m" "--phases 0,4" "--pieces 0" "--model" "stray"; do
