@@ -1,8 +1,9 @@
-// Statistics of latents from sparse rows: columns of the range are gathered once, zeros are never written out.
+// Statistics of latents column by column; zeros are never written out.
 #include "pva/analysis/latent_statistics.h"
 
-#include <algorithm>
+#include <cmath>
 #include <cstddef>
+#include <limits>
 #include <string>
 
 #include "pva/core/error.h"
@@ -18,7 +19,11 @@ struct ClassSizes {
     std::uint64_t wrong = 0;
 };
 
-ClassSizes class_sizes(std::span<const std::uint8_t> labels) {
+ClassSizes class_sizes(std::span<const std::uint8_t> labels, std::uint64_t n_rows) {
+    if (labels.size() != n_rows) {
+        throw InputError("there are " + std::to_string(n_rows) + " rows but " + std::to_string(labels.size()) +
+                         " labels; both must come from the same part of the split");
+    }
     ClassSizes sizes;
     for (std::size_t row = 0; row < labels.size(); ++row) {
         if (labels[row] > 1) {
@@ -27,93 +32,86 @@ ClassSizes class_sizes(std::span<const std::uint8_t> labels) {
         }
         ++(labels[row] == 1 ? sizes.right : sizes.wrong);
     }
-    if (sizes.right < 2 || sizes.wrong < 2) {
-        throw InputError("the split has " + std::to_string(sizes.right) + " passing and " +
-                         std::to_string(sizes.wrong) +
-                         " failing programs; statistics of latents need at least 2 of each: generate more problems, or "
-                         "use a model that solves some and fails some of them");
+    if (sizes.right == 0 || sizes.wrong == 0) {
+        throw InputError("the part has " + std::to_string(sizes.right) + " passing and " + std::to_string(sizes.wrong) +
+                         " failing programs; nothing can be compared without both: generate more problems, or use a "
+                         "model that solves some and fails some of them");
     }
     return sizes;
 }
 
-// The non-zero values of each latent of a range, split by class, in row order.
-struct Columns {
-    std::vector<std::uint64_t> offsets;  // [latents in the range + 1]
-    std::vector<double> values;
-    std::vector<std::uint8_t> labels;
-};
-
-Columns gather_columns(const stats::CsrView& codes, std::span<const std::uint8_t> labels, std::uint32_t first,
-                       std::uint32_t last) {
-    const auto for_each_entry = [&](auto&& visit) {
-        for (std::uint64_t row = 0; row < codes.n_rows(); ++row) {
-            const auto row_end = codes.latents.begin() + static_cast<std::ptrdiff_t>(codes.row_offsets[row + 1]);
-            const auto begin = std::lower_bound(
-                codes.latents.begin() + static_cast<std::ptrdiff_t>(codes.row_offsets[row]), row_end, first);
-            for (auto entry = begin; entry != row_end && *entry < last; ++entry) {
-                const float value = codes.values[static_cast<std::size_t>(entry - codes.latents.begin())];
-                if (value != 0) visit(row, *entry - first, value);
-            }
-        }
-    };
-    Columns columns;
-    columns.offsets.assign(std::size_t{last - first} + 1, 0);
-    for_each_entry([&](std::uint64_t, std::uint32_t column, float) { ++columns.offsets[std::size_t{column} + 1]; });
-    for (std::size_t column = 0; column < last - first; ++column)
-        columns.offsets[column + 1] += columns.offsets[column];
-    columns.values.resize(columns.offsets.back());
-    columns.labels.resize(columns.offsets.back());
-    std::vector<std::uint64_t> next(columns.offsets.begin(), columns.offsets.end() - 1);
-    for_each_entry([&](std::uint64_t row, std::uint32_t column, float value) {
-        const std::uint64_t place = next[column]++;
-        columns.values[place] = value;
-        columns.labels[place] = labels[row];
-    });
-    return columns;
-}
-
-// Puts the zeros where they belong: after the negative values, before the positive ones.
-std::vector<stats::TieGroup> groups_with_zeros(const std::vector<double>& right, const std::vector<double>& wrong,
-                                               const stats::TieGroup& zeros) {
-    std::vector<stats::TieGroup> groups = stats::tie_groups(right, wrong);
-    if (zeros.positives + zeros.negatives == 0) return groups;
-    std::uint64_t negative_values = 0;
-    for (double x : right)
-        negative_values += x < 0;
-    for (double x : wrong)
-        negative_values += x < 0;
-    auto place = groups.begin();
-    for (std::uint64_t seen = 0; seen < negative_values; ++place)
-        seen += place->positives + place->negatives;
-    groups.insert(place, zeros);
-    return groups;
-}
-
+// right, wrong: the values that are not 0; groups: all values.
 LatentStatistics statistics_of(const std::vector<double>& right, const std::vector<double>& wrong,
-                               const ClassSizes& sizes) {
-    const stats::TieGroup zeros{sizes.right - right.size(), sizes.wrong - wrong.size()};
-    const stats::Moments moments_right = stats::moments_with_zeros(right, zeros.positives);
-    const stats::Moments moments_wrong = stats::moments_with_zeros(wrong, zeros.negatives);
-    const stats::WelchTest welch = stats::welch_t(moments_right, moments_wrong);
-    const stats::DelongAuroc auroc = stats::delong(groups_with_zeros(right, wrong, zeros));
+                               const std::vector<stats::TieGroup>& groups, const ClassSizes& sizes) {
+    constexpr double nan = std::numeric_limits<double>::quiet_NaN();
+    const stats::Moments moments_right = stats::moments_with_zeros(right, sizes.right - right.size());
+    const stats::Moments moments_wrong = stats::moments_with_zeros(wrong, sizes.wrong - wrong.size());
     LatentStatistics result;
     result.fired_rows = right.size() + wrong.size();
     result.firing_share_right = static_cast<double>(right.size()) / static_cast<double>(sizes.right);
     result.firing_share_wrong = static_cast<double>(wrong.size()) / static_cast<double>(sizes.wrong);
+    result.frequency_difference = result.firing_share_right - result.firing_share_wrong;
     result.mean_right = moments_right.mean;
     result.mean_wrong = moments_wrong.mean;
     result.variance_right = moments_right.variance();
     result.variance_wrong = moments_wrong.variance();
-    result.cohens_d = stats::cohens_d(moments_right, moments_wrong);
-    result.welch_t = welch.t;
-    result.welch_df = welch.df;
-    result.welch_p = welch.p;
-    result.auroc = auroc.auroc;
-    result.auroc_standard_error = auroc.standard_error();
+    if (sizes.right > 1 && sizes.wrong > 1) {
+        const stats::WelchTest welch = stats::welch_t(moments_right, moments_wrong);
+        result.cohens_d = stats::cohens_d(moments_right, moments_wrong);
+        result.welch_t = welch.t;
+        result.welch_df = welch.df;
+        result.welch_p = welch.p;
+        const stats::DelongAuroc auroc = stats::delong(groups);
+        const stats::Interval interval = stats::delong_interval(auroc);
+        result.auroc = auroc.auroc;
+        result.auroc_standard_error = auroc.standard_error();
+        result.auroc_low = interval.lower;
+        result.auroc_high = interval.upper;
+    } else {
+        result.cohens_d = result.welch_t = result.welch_df = result.welch_p = nan;
+        result.auroc_standard_error = result.auroc_low = result.auroc_high = nan;
+        result.auroc = stats::auroc(groups);
+    }
+    const stats::MannWhitney normal = stats::mann_whitney(groups, stats::ContinuityCorrection::half);
+    if (normal.variance > 0) {
+        const double pairs = static_cast<double>(sizes.right) * static_cast<double>(sizes.wrong);
+        result.mann_whitney_z = (normal.u - pairs / 2) / std::sqrt(normal.variance);
+    }
+    const std::optional<double> exact = stats::exact_mann_whitney_p(groups, exact_steps);
+    result.mann_whitney_p = exact.value_or(normal.p);
+    result.mann_whitney_exact = exact ? 1 : 0;
     return result;
 }
 
 }  // namespace
+
+std::vector<LatentStatistics> latent_statistics(const stats::SparseColumns& columns,
+                                                std::span<const std::uint8_t> labels) {
+    const ClassSizes sizes = class_sizes(labels, columns.n_rows);
+    std::vector<LatentStatistics> results;
+    results.reserve(columns.size());
+    std::vector<double> right;
+    std::vector<double> wrong;
+    std::vector<std::uint64_t> keys;
+    std::vector<stats::TieGroup> groups = {{sizes.right, sizes.wrong}};
+    // Most latents fire on no row of a part.
+    const LatentStatistics never = statistics_of(right, wrong, groups, sizes);
+    for (std::size_t column = 0; column < columns.size(); ++column) {
+        const auto rows = columns.rows_of(column);
+        const auto values = columns.values_of(column);
+        if (rows.empty()) {
+            results.push_back(never);
+            continue;
+        }
+        right.clear();
+        wrong.clear();
+        for (std::size_t i = 0; i < rows.size(); ++i)
+            (labels[rows[i]] == 1 ? right : wrong).push_back(values[i]);
+        stats::tie_groups_of_column(rows, values, labels, sizes.right, sizes.wrong, keys, groups);
+        results.push_back(statistics_of(right, wrong, groups, sizes));
+    }
+    return results;
+}
 
 std::vector<LatentStatistics> latent_statistics(const stats::CsrView& codes, std::span<const std::uint8_t> labels,
                                                 std::uint32_t first_latent, std::uint32_t last_latent) {
@@ -122,25 +120,21 @@ std::vector<LatentStatistics> latent_statistics(const stats::CsrView& codes, std
                             " are no range of " + std::to_string(codes.n_latents) + " latents");
     }
     stats::check(codes);
-    if (labels.size() != codes.n_rows()) {
-        throw InputError("sparse codes have " + std::to_string(codes.n_rows()) + " rows but there are " +
-                         std::to_string(labels.size()) + " labels; both must come from the same split");
-    }
-    const ClassSizes sizes = class_sizes(labels);
-    const Columns columns = gather_columns(codes, labels, first_latent, last_latent);
-    std::vector<LatentStatistics> results;
-    results.reserve(last_latent - first_latent);
+    return latent_statistics(stats::sparse_columns(codes, first_latent, last_latent), labels);
+}
+
+LatentStatistics score_statistics(std::span<const double> scores, std::span<const std::uint8_t> labels) {
+    const ClassSizes sizes = class_sizes(labels, scores.size());
+    const stats::TwoGroups all = stats::split_by_label(scores, labels);
     std::vector<double> right;
     std::vector<double> wrong;
-    for (std::size_t column = 0; column < last_latent - first_latent; ++column) {
-        right.clear();
-        wrong.clear();
-        for (std::uint64_t place = columns.offsets[column]; place < columns.offsets[column + 1]; ++place) {
-            (columns.labels[place] == 1 ? right : wrong).push_back(columns.values[place]);
-        }
-        results.push_back(statistics_of(right, wrong, sizes));
+    for (const double score : all.positives) {
+        if (score != 0) right.push_back(score);
     }
-    return results;
+    for (const double score : all.negatives) {
+        if (score != 0) wrong.push_back(score);
+    }
+    return statistics_of(right, wrong, stats::tie_groups(all.positives, all.negatives), sizes);
 }
 
 }  // namespace pva::analysis

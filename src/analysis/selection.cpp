@@ -2,7 +2,10 @@
 #include "pva/analysis/selection.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstddef>
+#include <limits>
+#include <numeric>
 #include <string>
 
 #include "pva/core/error.h"
@@ -27,6 +30,9 @@ void require_valid(std::span<const LayerStatistics> layers, const SelectionRule&
                              " latents but firing rates on general text of " +
                              std::to_string(layers[i].general_text_rate.size()) + "; compute both with the same SAE");
         }
+        if (rule.q_from == TestFor::permutation && layers[i].permutation_p.size() != layers[i].latents.size()) {
+            throw InputError(where + " has no permutation p of its latents; ask for permutations");
+        }
         for (std::size_t latent = 0; latent < layers[i].latents.size(); ++latent) {
             const double rate = layers[i].general_text_rate[latent];
             if (!(rate >= 0 && rate <= 1)) {
@@ -43,55 +49,90 @@ bool ranks_before(const RankedLatent& a, const RankedLatent& b) {
     return a.latent < b.latent;
 }
 
-std::vector<RankedLatent> top(const std::vector<RankedLatent>& kept, Direction direction, std::uint32_t top_k) {
-    std::vector<RankedLatent> list;
-    for (const RankedLatent& latent : kept) {
-        const double distance = latent.statistics.auroc - 0.5;
-        const double score = direction == Direction::right ? distance : -distance;
-        if (score <= 0) continue;
-        list.push_back(latent);
-        list.back().direction = direction;
-        list.back().score = score;
-    }
-    std::sort(list.begin(), list.end(), ranks_before);
-    if (list.size() > top_k) list.erase(list.begin() + top_k, list.end());
-    return list;
+bool passes_general_text(double rate, const SelectionRule& rule) {
+    return rule.strict ? rate < rule.max_general_text_rate : rate <= rule.max_general_text_rate;
 }
 
 }  // namespace
 
-Selection rank_latents(std::span<const LayerStatistics> layers, const SelectionRule& rule) {
+Selection rank_latents(std::span<const LayerStatistics> layers, std::uint64_t right, std::uint64_t wrong,
+                       const SelectionRule& rule) {
     require_valid(layers, rule);
     Selection selection;
-    std::vector<RankedLatent> kept;
     std::vector<double> p_values;
     for (const LayerStatistics& layer : layers) {
+        std::vector<Kept>& kept = selection.kept.emplace_back();
         for (std::size_t latent = 0; latent < layer.latents.size(); ++latent) {
             ++selection.n_latents;
-            const LatentStatistics& statistics = layer.latents[latent];
-            const double rate = layer.general_text_rate[latent];
-            if (statistics.fired_rows < rule.min_rows) {
+            if (layer.latents[latent].fired_rows < rule.min_rows) {
                 ++selection.n_dropped_rare;
-            } else if (rate > rule.max_general_text_rate) {
-                ++selection.n_dropped_general_text;
-            } else {
-                RankedLatent ranked;
-                ranked.layer = layer.layer;
-                ranked.latent = static_cast<std::uint32_t>(latent);
-                ranked.general_text_rate = rate;
-                ranked.statistics = statistics;
-                kept.push_back(ranked);
-                p_values.push_back(statistics.welch_p);
+                kept.push_back(Kept::rare);
+                continue;
             }
+            p_values.push_back(rule.q_from == TestFor::permutation ? layer.permutation_p[latent]
+                                                                   : layer.latents[latent].mann_whitney_p);
+            const bool passes = passes_general_text(layer.general_text_rate[latent], rule);
+            ++(passes ? selection.n_kept : selection.n_dropped_general_text);
+            kept.push_back(passes ? Kept::kept : Kept::general_text);
         }
     }
-    selection.n_kept = kept.size();
     const std::vector<double> q_values = stats::benjamini_hochberg(p_values);
-    for (std::size_t i = 0; i < kept.size(); ++i)
-        kept[i].q_value = q_values[i];
-    selection.right = top(kept, Direction::right, rule.top_k);
-    selection.wrong = top(kept, Direction::wrong, rule.top_k);
+    std::size_t tested = 0;
+    for (std::size_t l = 0; l < layers.size(); ++l) {
+        std::vector<double>& q = selection.q_values.emplace_back();
+        for (const Kept kept : selection.kept[l])
+            q.push_back(kept == Kept::rare ? std::numeric_limits<double>::quiet_NaN() : q_values[tested++]);
+    }
+    for (const Direction direction : {Direction::right, Direction::wrong}) {
+        std::vector<RankedLatent>& list = direction == Direction::right ? selection.right : selection.wrong;
+        for (std::size_t l = 0; l < layers.size(); ++l) {
+            for (std::size_t latent = 0; latent < layers[l].latents.size(); ++latent) {
+                const Kept kept = selection.kept[l][latent];
+                if (kept == Kept::rare || (kept == Kept::general_text && rule.filter_after == 0)) continue;
+                const double score = signed_score(rule.score, layers[l].latents[latent], right, wrong);
+                if (direction == Direction::right ? !(score > 0) : !(score < 0)) continue;
+                list.push_back({layers[l].layer, static_cast<std::uint32_t>(latent), direction, std::fabs(score),
+                                layers[l].general_text_rate[latent], selection.q_values[l][latent],
+                                layers[l].latents[latent]});
+            }
+        }
+        std::sort(list.begin(), list.end(), ranks_before);
+        if (rule.filter_after > 0) {
+            if (list.size() > rule.filter_after) list.resize(rule.filter_after);
+            std::erase_if(list, [&](const RankedLatent& r) { return !passes_general_text(r.general_text_rate, rule); });
+        }
+        if (list.size() > rule.top_k) list.resize(rule.top_k);
+    }
     return selection;
+}
+
+SeparationSummary separation_summary(std::span<const LatentStatistics> latents, std::uint64_t right, std::uint64_t wrong,
+                                     Score score, std::uint32_t top_k) {
+    SeparationSummary summary;
+    summary.dimensions = latents.size();
+    if (latents.empty()) return summary;
+    std::vector<double> scores;
+    for (const LatentStatistics& latent : latents)
+        scores.push_back(std::fabs(signed_score(score, latent, right, wrong)));
+    for (const double value : scores)
+        summary.mean += value;
+    const double n = static_cast<double>(scores.size());
+    summary.mean /= n;
+    double squares = 0;
+    for (const double value : scores)
+        squares += (value - summary.mean) * (value - summary.mean);
+    summary.standard_deviation = std::sqrt(squares / n);
+    std::vector<std::uint32_t> order(scores.size());
+    std::iota(order.begin(), order.end(), 0U);
+    const std::size_t count = std::min<std::size_t>(top_k, order.size());
+    std::partial_sort(order.begin(), order.begin() + static_cast<std::ptrdiff_t>(count), order.end(),
+                      [&](std::uint32_t a, std::uint32_t b) { return scores[a] != scores[b] ? scores[a] > scores[b] : a < b; });
+    summary.max = *std::max_element(scores.begin(), scores.end());
+    for (std::size_t i = 0; i < count; ++i) {
+        summary.top_indices.push_back(order[i]);
+        summary.top_scores.push_back(scores[order[i]]);
+    }
+    return summary;
 }
 
 }  // namespace pva::analysis

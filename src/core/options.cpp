@@ -154,6 +154,17 @@ Option OptionSet::add(const std::string& name, std::optional<std::int64_t>& targ
     return add_definition(std::move(definition));
 }
 
+Option OptionSet::add(const std::string& name, std::optional<double>& target, const std::string& value_name,
+                      const std::string& help) {
+    auto definition = std::make_unique<Option::Definition>();
+    definition->name = name;
+    definition->value_name = value_name;
+    definition->help = help;
+    definition->set = [&target, name](const std::string& text) { target = parse_number(name, text); };
+    definition->get = [&target] { return target ? nlohmann::ordered_json(*target) : nlohmann::ordered_json(nullptr); };
+    return add_definition(std::move(definition));
+}
+
 Option OptionSet::add_flag(const std::string& name, bool& target, const std::string& help) {
     auto definition = std::make_unique<Option::Definition>();
     definition->name = name;

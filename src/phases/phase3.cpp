@@ -67,6 +67,13 @@ Report run_phase3(Context& context, const Phase3Options& options) {
             throw InputError(latents.path() + ": its latents were ranked on the part " + latents.identity().value("split", std::string()) +
                              ". Latents must be chosen on selection, or the figures on the other parts mean nothing: run pva_phase2 without --split");
         }
+        for (const std::string key : {"site", "position"}) {
+            const std::string there = latents.identity().value(key, std::string());
+            const std::string here = dataset.identity().value(key, std::string());
+            if (there != here) {
+                throw InputError(latents.path() + ": its latents were ranked at the " + key + " " + there + ", but " + dataset.path() + " holds " + here + ", which is what phase 3 reads");
+            }
+        }
     });
 
     // Rows of all parts that the dataset has.
@@ -116,6 +123,8 @@ Report run_phase3(Context& context, const Phase3Options& options) {
         return sae::encode(sae, dataset.read_row_parts("residual/resid_post", rows.dataset_rows, place), rows.dataset_rows.size());
     };
     std::map<std::int32_t, sae::CsrRows> codes_of_layer;
+    // What counted as not firing when the latents were ranked does not fire here.
+    const double activation_threshold = latents.identity().value("activation-threshold", 0.0);
 
     // Scores of every row by one detector.
     const auto scores_of = [&](const Detector& detector) {
@@ -146,7 +155,8 @@ Report run_phase3(Context& context, const Phase3Options& options) {
             const auto end = codes.latents.begin() + static_cast<std::ptrdiff_t>(codes.row_offsets[i + 1]);
             const auto found = std::lower_bound(begin, end, static_cast<std::uint32_t>(detector.latent));
             const bool active = found != end && *found == static_cast<std::uint32_t>(detector.latent);
-            scores.push_back(active ? static_cast<double>(codes.values[static_cast<std::size_t>(found - codes.latents.begin())]) : 0.0);
+            const double value = active ? static_cast<double>(codes.values[static_cast<std::size_t>(found - codes.latents.begin())]) : 0.0;
+            scores.push_back(value > activation_threshold ? value : 0.0);
         }
         return scores;
     };

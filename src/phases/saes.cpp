@@ -9,6 +9,7 @@
 #include "pva/core/error.h"
 #include "pva/core/join.h"
 #include "pva/model/hub_cache.h"
+#include "pva/mpi/agree.h"
 #include "pva/sae/discover.h"
 
 namespace pva::phases {
@@ -163,6 +164,56 @@ std::vector<LayerSae> find_layer_saes(const SaeOptions& options) {
             throw InputError("--sae names two SAEs for layer " + std::to_string(saes[i].layer) + ": " + saes[i - 1].path + " and " + saes[i].path + "; name one a layer");
     }
     return saes;
+}
+
+nlohmann::ordered_json SaeSet::hashes() const {
+    nlohmann::ordered_json json = nlohmann::ordered_json::object();
+    for (std::size_t i = 0; i < layers.size(); ++i) json[std::to_string(layers[i])] = sha256[i];
+    return json;
+}
+
+std::vector<InputFile> SaeSet::inputs() const {
+    std::vector<InputFile> inputs;
+    for (std::size_t i = 0; i < layers.size(); ++i) inputs.push_back({"sae of layer " + std::to_string(layers[i]), paths[i], sha256[i]});
+    return inputs;
+}
+
+SaeSet find_sae_set(Context& context, const SaeOptions& options, const std::vector<int>& wanted, const std::string& site, std::int64_t width,
+                    const std::vector<std::int32_t>& stored, const std::string& stored_in) {
+    SaeSet set = mpi::agreed(context.comm, [&] {
+        SaeSet found;
+        std::vector<LayerSae> saes = find_layer_saes(options);
+        for (const int layer : wanted) {
+            if (std::none_of(saes.begin(), saes.end(), [&](const LayerSae& s) { return s.layer == layer; }))
+                throw InputError("--layers names layer " + std::to_string(layer) + ", but --sae has no SAE for it");
+        }
+        if (!wanted.empty()) std::erase_if(saes, [&](const LayerSae& s) { return std::find(wanted.begin(), wanted.end(), s.layer) == wanted.end(); });
+        for (const LayerSae& file : saes) {
+            if (std::find(stored.begin(), stored.end(), file.layer) == stored.end()) {
+                throw InputError(file.path + ": an SAE of layer " + std::to_string(file.layer) + ", but " + stored_in + " has no rows of that layer; leave it out of --sae, or name --layers");
+            }
+            const sae::SaeInfo info = sae::read_info(sae::identify(file.path), load_options(options));
+            sae::check_width(info, static_cast<std::size_t>(width), static_cast<std::uint32_t>(file.layer));
+            if (info.site != site || info.transcoder) {
+                throw InputError(file.path + ": made for " + (info.site.empty() ? info.hook : "the site " + info.site) + (info.transcoder ? " (a transcoder)" : "") + ", the rows are of " + site);
+            }
+            if (found.d_sae != 0 && info.d_sae != found.d_sae) {
+                throw InputError(file.path + ": " + std::to_string(info.d_sae) + " latents, but " + saes.front().path + " has " + std::to_string(found.d_sae) +
+                                 "; SAEs of one run must be of one size (run them one size at a time)");
+            }
+            found.d_sae = static_cast<std::uint32_t>(info.d_sae);
+            found.layers.push_back(file.layer);
+            found.paths.push_back(file.path);
+        }
+        return found;
+    });
+    const std::string lines = mpi::on_first_rank(context.comm, [&] {
+        nlohmann::json hashes = nlohmann::json::array();
+        for (const std::string& path : set.paths) hashes.push_back(sae::source_sha256(sae::identify(path)));
+        return hashes.dump();
+    });
+    set.sha256 = nlohmann::json::parse(lines).get<std::vector<std::string>>();
+    return set;
 }
 
 SaeShelf::SaeShelf(std::vector<std::string> paths, const SaeOptions& options) : paths_(std::move(paths)), options_(load_options(options)), room_(options.memory_gb * 1e9) {}

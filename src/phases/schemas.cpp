@@ -131,24 +131,67 @@ const io::FileSchema& verdicts_schema() {
     return schema;
 }
 
+const io::FileSchema& sparse_schema() {
+    static const io::FileSchema schema{
+        "pva sparse", 1, "sparse.md", "block of rows of a layer",
+        {
+            {"task_id", Element::i64, {"row"}, Filled::at_creation, "1", "problem of each row, ascending", ""},
+            {"layer", Element::i32, {"layer"}, Filled::at_creation, "1", "block index of each SAE", ""},
+            {"d_sae", Element::u32, {"layer"}, Filled::at_creation, "latents", "latents of each SAE", ""},
+            {"codes/row_offset", Element::u64, {"layer", "row_plus_one"}, Filled::at_end, "1", "where each row's entries begin in latent and value; the last is their end", ""},
+            {"codes/latent", Element::u32, {"entry"}, Filled::at_end, "1", "index of an active latent, ascending within a row", ""},
+            {"codes/value", Element::f32, {"entry"}, Filled::at_end, "1", "its activation", ""},
+            {"quality/squared_error", Element::f64, {"layer", "row"}, Filled::at_end, "1", "|x - x_hat|^2 of each row", ""},
+            {"quality/cosine", Element::f64, {"layer", "row"}, Filled::at_end, "1", "cosine of row and reconstruction", ""},
+        }};
+    return schema;
+}
+
+const io::FileSchema& rates_schema() {
+    static const io::FileSchema schema{
+        "pva rates", 1, "rates.md", "block of texts",
+        {
+            {"layer", Element::i32, {"layer"}, Filled::at_creation, "1", "block index of each SAE", ""},
+            {"position", Element::i64, {"document"}, Filled::at_creation, "1", "token that was looked at in each text that has one; -1: all tokens but BOS", ""},
+            {"documents", Element::u64, {"one"}, Filled::at_end, "texts", "texts that have a position to look at", ""},
+            {"tokens", Element::u64, {"one"}, Filled::at_end, "tokens", "positions that were looked at", ""},
+            {"fired", Element::u64, {"layer", "latent"}, Filled::at_end, "tokens", "positions at which the latent fires", ""},
+            {"rate", Element::f64, {"layer", "latent"}, Filled::at_end, "1", "share of positions at which it fires", ""},
+            {"rate_low", Element::f64, {"layer", "latent"}, Filled::at_end, "1", "lower end of its 95 % interval, groups of texts as clusters", ""},
+            {"rate_high", Element::f64, {"layer", "latent"}, Filled::at_end, "1", "upper end", ""},
+            {"group_tokens", Element::u64, {"group"}, Filled::at_end, "tokens", "positions in each group of neighbouring texts", ""},
+            {"group_fired", Element::u32, {"group", "layer", "latent"}, Filled::at_end, "tokens", "positions of the group at which the latent fires", ""},
+        }};
+    return schema;
+}
+
 const io::FileSchema& latents_schema() {
     static const io::FileSchema schema = [] {
         io::FileSchema s{
-            "pva latents", 1, "latents.md", "block of rows or of documents",
+            "pva latents", 2, "latents.md", "block of latents, or baselines of a layer",
             {
-                {"task_id", Element::i64, {"row"}, Filled::at_creation, "1", "problem of each row, ascending", ""},
+                {"task_id", Element::i64, {"row"}, Filled::at_creation, "1", "problem of each row of the part, ascending", ""},
                 {"passed", Element::u8, {"row"}, Filled::at_creation, "1", "1 when the program passed its tests (right), 0 when not (wrong)", ""},
+                {"tuning/task_id", Element::i64, {"tuning_row"}, Filled::at_creation, "1", "problem of each row of the tuning part; none when the part is not selection", ""},
+                {"tuning/passed", Element::u8, {"tuning_row"}, Filled::at_creation, "1", "as passed", ""},
                 {"layer", Element::i32, {"layer"}, Filled::at_creation, "1", "block index of each SAE", ""},
-                {"codes/row_offset", Element::u64, {"layer", "row_plus_one"}, Filled::at_end, "1", "where each row's entries begin in latent and value; the last is their end", ""},
-                {"codes/latent", Element::u32, {"entry"}, Filled::at_end, "1", "index of an active latent, ascending within a row", ""},
-                {"codes/value", Element::f32, {"entry"}, Filled::at_end, "1", "its activation", ""},
+                {"group/field", Element::text, {"field"}, Filled::at_creation, "1", "what problems are grouped by", "group_bytes"},
+                {"group/name", Element::text, {"group"}, Filled::at_creation, "1", "name of each group", "group_bytes"},
+                {"group/of_field", Element::i32, {"group"}, Filled::at_creation, "1", "field that the group belongs to", ""},
+                {"group/right", Element::u64, {"group"}, Filled::at_creation, "rows", "right rows of the group", ""},
+                {"group/wrong", Element::u64, {"group"}, Filled::at_creation, "rows", "wrong rows of the group", ""},
+                {"group/of_row", Element::i32, {"field", "row"}, Filled::at_creation, "1", "group of each row", ""},
                 {"quality/l0", Element::f64, {"layer"}, Filled::at_end, "latents", "mean number of active latents per row", ""},
                 {"quality/explained_variance", Element::f64, {"layer"}, Filled::at_end, "1", "1 - E|x - x_hat|^2 / (E|x|^2 - |E x|^2) over the rows", ""},
                 {"quality/cosine", Element::f64, {"layer"}, Filled::at_end, "1", "mean cosine of row and reconstruction", ""},
-                {"general_text/tokens", Element::u64, {"one"}, Filled::at_end, "tokens", "positions of general text, BOS left out", ""},
+                {"general_text/tokens", Element::u64, {"one"}, Filled::at_end, "tokens", "positions of general text that were looked at", ""},
                 {"general_text/fired", Element::u64, {"layer", "latent"}, Filled::at_end, "tokens", "positions at which the latent fires", ""},
                 {"general_text/rate", Element::f64, {"layer", "latent"}, Filled::at_end, "1", "share of positions at which it fires", ""},
-                {"kept", Element::u8, {"layer", "latent"}, Filled::at_end, "1", "1 kept, 0 dropped: fires on too few rows, 2 dropped: fires too often on general text", ""},
+                {"general_text/rate_low", Element::f64, {"layer", "latent"}, Filled::at_end, "1", "lower end of its 95 % interval, groups of texts as clusters", ""},
+                {"general_text/rate_high", Element::f64, {"layer", "latent"}, Filled::at_end, "1", "upper end", ""},
+                {"kept", Element::u8, {"layer", "latent"}, Filled::at_end, "1", "1 kept, 0 set aside: fires on too few rows, 2 dropped: fires too often on general text", ""},
+                {"large_effect", Element::u8, {"layer", "latent"}, Filled::at_end, "1", "1 when Cohen's d is above --min-effect or below its negative", ""},
+                {"score", Element::f64, {"layer", "latent"}, Filled::at_end, "1", "what latents are ranked by; above 0 speaks for right, below 0 for wrong programs", ""},
             }};
         const auto statistic = [&s](const std::string& name, const std::string& meaning) {
             s.datasets.push_back({"statistics/" + name, Element::f64, {"layer", "latent"}, Filled::at_end, "1", meaning, ""});
@@ -156,6 +199,7 @@ const io::FileSchema& latents_schema() {
         s.datasets.push_back({"statistics/fired_rows", Element::u64, {"layer", "latent"}, Filled::at_end, "rows", "rows of both classes on which the latent fires", ""});
         statistic("firing_share_right", "share of right rows on which it fires");
         statistic("firing_share_wrong", "share of wrong rows on which it fires");
+        statistic("frequency_difference", "the first less the second");
         statistic("mean_right", "mean activation over right rows, zeros included");
         statistic("mean_wrong", "mean activation over wrong rows, zeros included");
         statistic("variance_right", "unbiased variance over right rows");
@@ -163,16 +207,70 @@ const io::FileSchema& latents_schema() {
         statistic("cohens_d", "(mean right - mean wrong) / pooled standard deviation");
         statistic("welch_t", "Welch's t, right minus wrong");
         statistic("welch_df", "its degrees of freedom");
-        statistic("welch_p", "its two-sided p-value");
+        statistic("welch_p", "its two-sided p-value; misleading for latents that fire seldom");
         statistic("auroc", "AUROC of the activation for right; ties count one half");
         statistic("auroc_standard_error", "DeLong's standard error");
+        statistic("auroc_low", "lower end of the 95 % DeLong interval on the logit scale");
+        statistic("auroc_high", "upper end");
+        statistic("mann_whitney_z", "Mann-Whitney's U in standard deviations from its mean, corrected for ties");
+        statistic("mann_whitney_p", "its two-sided p-value, exact where that is cheap");
+        s.datasets.push_back({"statistics/mann_whitney_exact", Element::u8, {"layer", "latent"}, Filled::at_end, "1", "1 when that p is exact, 0 when it is the normal approximation", ""});
+        statistic("permutation_p", "share of label permutations with a score at least as far from 0; NaN where not tested");
+        statistic("family_wise_p", "share of permutations in which any tested latent of any layer gets so far; NaN where not tested");
+        statistic("q_value", "Benjamini-Hochberg q among all tested latents of all layers; NaN where not tested");
+        const auto within = [&s](const std::string& name, const std::string& meaning) {
+            s.datasets.push_back({"within/" + name, Element::f64, {"field", "layer", "latent"}, Filled::at_end, "1", meaning, ""});
+        };
+        within("auroc", "AUROC from pairs of one group only");
+        within("p", "its two-sided p-value, normal approximation");
+        within("cohens_d", "difference of means within groups / residual standard deviation");
+        within("t", "t of the label in a regression with a constant for each group");
+        within("frequency_difference", "difference of firing shares within groups, Mantel and Haenszel's weights");
+        s.datasets.push_back({"permutation/maximum", Element::f64, {"permutation"}, Filled::at_end, "1", "largest score over all tested latents, either side, in each permutation, ascending", ""});
+        s.datasets.push_back({"permutation/threshold", Element::f64, {"one"}, Filled::at_end, "1", "score from which on the family-wise p is at most 0.05; infinite without enough permutations", ""});
         for (const std::string direction : {"right", "wrong"}) {
             const std::string group = "ranked_" + direction + "/";
+            const auto add = [&](const std::string& name, const std::string& unit, const std::string& meaning) {
+                s.datasets.push_back({group + name, Element::f64, {"rank"}, Filled::at_end, unit, meaning, ""});
+            };
             s.datasets.push_back({group + "layer", Element::i32, {"rank"}, Filled::at_end, "1", "layer of the latents that speak for " + direction + " programs, best first; -1 behind the last", ""});
             s.datasets.push_back({group + "latent", Element::i32, {"rank"}, Filled::at_end, "1", "index of the latent", ""});
-            s.datasets.push_back({group + "score", Element::f64, {"rank"}, Filled::at_end, "1", "distance of its AUROC from one half", ""});
-            s.datasets.push_back({group + "q_value", Element::f64, {"rank"}, Filled::at_end, "1", "Benjamini-Hochberg q of Welch's p among all kept latents of all layers", ""});
+            add("score", "1", "distance of its score from 0");
+            add("q_value", "1", "as statistics/q_value");
+            add("family_wise_p", "1", "as statistics/family_wise_p");
+            add("general_text_low", "1", "lower end of the 95 % interval of its rate on general text, groups of texts drawn again");
+            add("general_text_high", "1", "upper end");
+            add("tuning_score", "1", "its score on the tuning part, above 0 where it still speaks for " + direction + " programs; NaN where it cannot be measured");
+            add("tuning_auroc", "1", "AUROC for " + direction + " programs on the tuning part");
+            add("tuning_auroc_low", "1", "lower end of its 95 % DeLong interval");
+            add("tuning_auroc_high", "1", "upper end");
+            for (const auto& [name, meaning] : {std::pair{"group_auroc", "AUROC for right programs within one group; NaN where a class is missing"}, std::pair{"group_auroc_low", "lower end of its 95 % DeLong interval"},
+                                                std::pair{"group_auroc_high", "upper end"}, std::pair{"group_cohens_d", "Cohen's d within one group"}, std::pair{"group_welch_t", "Welch's t within one group"},
+                                                std::pair{"group_frequency_difference", "difference of firing shares within one group"}}) {
+                s.datasets.push_back({group + name, Element::f64, {"rank", "group"}, Filled::at_end, "1", meaning, ""});
+            }
         }
+        const auto baseline = [&s](const std::string& name, Element element, const std::string& meaning) {
+            s.datasets.push_back({"baseline/" + name, element, {"baseline"}, Filled::at_end, "1", meaning, element == Element::text ? "baseline_bytes" : ""});
+        };
+        baseline("name", Element::text, "what the score is");
+        baseline("layer", Element::i32, "layer, -1 where it belongs to none");
+        baseline("index", Element::i32, "dimension or number of the direction that was picked out of many, else -1");
+        baseline("sign", Element::i32, "-1: a low score speaks for right programs");
+        baseline("fitted", Element::u8, "1: fitted, so that figures on the part are cross-validated; 0: figures on the part flatter what was picked there");
+        baseline("strength", Element::f64, "C of the logistic regression on all rows of the part, 0 where there is none");
+        baseline("auroc", Element::f64, "AUROC on the part, for the class that the score speaks for");
+        baseline("auroc_low", Element::f64, "lower end of its 95 % interval");
+        baseline("auroc_high", Element::f64, "upper end");
+        baseline("tuning_auroc", Element::f64, "AUROC on the tuning part; NaN where it cannot be measured");
+        baseline("tuning_auroc_low", Element::f64, "lower end of its 95 % interval");
+        baseline("tuning_auroc_high", Element::f64, "upper end");
+        s.datasets.push_back({"baseline/within_auroc", Element::f64, {"baseline", "field"}, Filled::at_end, "1", "AUROC on the part from pairs of one group only", ""});
+        s.datasets.push_back({"baseline/score", Element::f64, {"baseline", "row"}, Filled::at_end, "1", "the score of each row of the part, of fitted ones by the fit without its fold", ""});
+        s.datasets.push_back({"baseline/tuning_score", Element::f64, {"baseline", "tuning_row"}, Filled::at_end, "1", "the score of each row of the tuning part", ""});
+        s.datasets.push_back({"random_directions/mean", Element::f64, {"layer"}, Filled::at_end, "1", "mean distance of their AUROCs from one half", ""});
+        s.datasets.push_back({"random_directions/share_95", Element::f64, {"layer"}, Filled::at_end, "1", "distance that 95 % of them stay below", ""});
+        s.datasets.push_back({"random_directions/largest", Element::f64, {"layer"}, Filled::at_end, "1", "largest distance", ""});
         return s;
     }();
     return schema;
@@ -221,7 +319,8 @@ const io::FileSchema& validation_schema() {
 
 std::vector<const io::FileSchema*> all_schemas() {
     static const io::FileSchema activations = activations_schema({"resid_post"}, Element::f32);
-    return {&difficulty_schema(), &dataset_schema(), &temperatures_schema(), &splits_schema(), &latents_schema(), &validation_schema(), &verdicts_schema(), &activations};
+    return {&difficulty_schema(), &dataset_schema(), &temperatures_schema(), &splits_schema(), &sparse_schema(), &rates_schema(), &latents_schema(), &validation_schema(), &verdicts_schema(),
+            &activations};
 }
 
 }  // namespace pva::phases

@@ -100,7 +100,9 @@ WelchTest welch_t(const Moments& a, const Moments& b) {
     const double share_b = vb / (va + vb);
     result.df = 1 / (share_a * share_a / static_cast<double>(a.count - 1) +
                      share_b * share_b / static_cast<double>(b.count - 1));
-    const boost::math::students_t distribution(result.df);
+    // In double throughout: long double costs several times as much and changes the last digits only.
+    using InDouble = boost::math::policies::policy<boost::math::policies::promote_double<false>>;
+    const boost::math::students_t_distribution<double, InDouble> distribution(result.df);
     if (std::isinf(result.t)) {
         result.p = 0;
     } else {

@@ -5,6 +5,7 @@
 #include <boost/math/distributions/normal.hpp>
 #include <cmath>
 #include <cstddef>
+#include <limits>
 #include <numeric>
 #include <string>
 
@@ -31,8 +32,12 @@ void require_group_sizes(std::uint64_t n_positives, std::uint64_t n_negatives, s
     }
 }
 
+// In double throughout: long double costs ten times as much and changes the last digits only.
+using InDouble = boost::math::policies::policy<boost::math::policies::promote_double<false>>;
+
 double two_sided_p(double z) {
-    return std::min(1.0, 2 * boost::math::cdf(boost::math::complement(boost::math::normal(), std::fabs(z))));
+    const boost::math::normal_distribution<double, InDouble> standard;
+    return std::min(1.0, 2 * boost::math::cdf(boost::math::complement(standard, std::fabs(z))));
 }
 
 struct GroupTotals {
@@ -142,9 +147,14 @@ std::vector<double> midranks(std::span<const double> values) {
 MannWhitney mann_whitney(std::span<const double> positives, std::span<const double> negatives,
                          ContinuityCorrection correction) {
     require_group_sizes(positives.size(), negatives.size(), 1, "Mann-Whitney's test");
-    const std::vector<TieGroup> groups = tie_groups(positives, negatives);
-    const double n1 = static_cast<double>(positives.size());
-    const double n0 = static_cast<double>(negatives.size());
+    return mann_whitney(tie_groups(positives, negatives), correction);
+}
+
+MannWhitney mann_whitney(std::span<const TieGroup> groups, ContinuityCorrection correction) {
+    const GroupTotals sizes = totals(groups);
+    require_group_sizes(sizes.positives, sizes.negatives, 1, "Mann-Whitney's test");
+    const double n1 = static_cast<double>(sizes.positives);
+    const double n0 = static_cast<double>(sizes.negatives);
     const double n = n1 + n0;
     MannWhitney result;
     result.u = 0.5 * static_cast<double>(twice_u(groups));
@@ -166,9 +176,115 @@ MannWhitney mann_whitney(std::span<const double> positives, std::span<const doub
     return result;
 }
 
+std::optional<double> exact_mann_whitney_p(std::span<const TieGroup> groups, double most_steps) {
+    const GroupTotals sizes = totals(groups);
+    require_group_sizes(sizes.positives, sizes.negatives, 1, "Mann-Whitney's test");
+    const auto size_of = [](const TieGroup& group) { return group.positives + group.negatives; };
+    const auto background =
+        std::max_element(groups.begin(), groups.end(),
+                         [&](const TieGroup& a, const TieGroup& b) { return size_of(a) < size_of(b); }) -
+        groups.begin();
+    const std::uint64_t n_background = size_of(groups[static_cast<std::size_t>(background)]);
+    const std::uint64_t k = sizes.positives + sizes.negatives - n_background;  // rows that are counted through
+    if (k == 0) return 1.0;
+
+    // Twice the midrank of each group, less that of the background: which of the background's rows are positive then
+    // does not matter, and the statistic is the sum over the positive rows among the k others.
+    std::vector<std::int64_t> doubled;
+    std::int64_t below = 0;
+    for (const TieGroup& group : groups) {
+        const auto size = static_cast<std::int64_t>(size_of(group));
+        doubled.push_back(2 * below + size + 1);
+        below += size;
+    }
+    const std::int64_t origin = doubled[static_cast<std::size_t>(background)];
+    std::int64_t smallest = std::numeric_limits<std::int64_t>::max();
+    for (std::size_t g = 0; g < groups.size(); ++g) {
+        doubled[g] -= origin;
+        if (static_cast<std::ptrdiff_t>(g) != background) smallest = std::min(smallest, doubled[g]);
+    }
+    // A row's part is `smallest` plus a multiple of `step`.
+    std::int64_t step = 0;
+    for (std::size_t g = 0; g < groups.size(); ++g) {
+        if (static_cast<std::ptrdiff_t>(g) != background) step = std::gcd(step, doubled[g] - smallest);
+    }
+    step = std::max<std::int64_t>(step, 1);
+    std::int64_t observed = 0;
+    double cost = 0;
+    double range = 0;
+    std::vector<std::size_t> items;  // of each of the k rows, ascending, its multiple of `step`
+    items.reserve(k);
+    for (std::size_t g = 0; g < groups.size(); ++g) {
+        if (static_cast<std::ptrdiff_t>(g) == background) continue;
+        observed += static_cast<std::int64_t>(groups[g].positives) * doubled[g];
+        for (std::uint64_t i = 0; i < size_of(groups[g]); ++i) {
+            items.push_back(static_cast<std::size_t>((doubled[g] - smallest) / step));
+            range += static_cast<double>(items.back());
+            cost += static_cast<double>(std::min<std::uint64_t>(items.size(), sizes.positives)) * (range + 1);
+            if (cost > most_steps) return std::nullopt;
+        }
+    }
+
+    // ways[j][s]: how many sets of j of the rows have the sum s.
+    const std::size_t most = static_cast<std::size_t>(std::min<std::uint64_t>(k, sizes.positives));
+    const std::size_t width = static_cast<std::size_t>(range) + 1;
+    std::vector<double> ways((most + 1) * width, 0.0);
+    ways[0] = 1;
+    std::size_t reach = 0;  // largest sum so far
+    for (std::size_t i = 0; i < items.size(); ++i) {
+        for (std::size_t j = std::min(i, most - 1) + 1; j-- > 0;) {
+            const double* from = ways.data() + j * width;
+            double* to = ways.data() + (j + 1) * width + items[i];
+            for (std::size_t s = 0; s <= reach; ++s)
+                to[s] += from[s];
+        }
+        reach += items[i];
+    }
+    // Weight of each set of j: in how many ways the background gives the other n1 - j positives, up to a factor that
+    // the sum over all sets takes out. From the most frequent j outwards, so that nothing overflows.
+    const std::size_t least =
+        sizes.positives > n_background ? static_cast<std::size_t>(sizes.positives - n_background) : 0;
+    const double n1 = static_cast<double>(sizes.positives);
+    const double zeros = static_cast<double>(n_background);
+    const std::size_t middle = std::clamp(
+        static_cast<std::size_t>(static_cast<double>(k) * n1 / (n1 + static_cast<double>(sizes.negatives))), least, most);
+    std::vector<double> weight(most + 1, 0.0);
+    weight[middle] = 1;
+    for (std::size_t j = middle; j < most; ++j)
+        weight[j + 1] = weight[j] * (n1 - static_cast<double>(j)) / (zeros - n1 + static_cast<double>(j) + 1);
+    for (std::size_t j = middle; j > least; --j)
+        weight[j - 1] = weight[j] * (zeros - n1 + static_cast<double>(j)) / (n1 - static_cast<double>(j) + 1);
+    double less = 0;
+    double greater = 0;
+    double total = 0;
+    for (std::size_t j = least; j <= most; ++j) {
+        double less_j = 0;
+        double greater_j = 0;
+        double total_j = 0;
+        for (std::size_t s = 0; s < width; ++s) {
+            const double count = ways[j * width + s];
+            const std::int64_t statistic =
+                static_cast<std::int64_t>(s) * step + static_cast<std::int64_t>(j) * smallest;
+            total_j += count;
+            if (statistic <= observed) less_j += count;
+            if (statistic >= observed) greater_j += count;
+        }
+        less += weight[j] * less_j;
+        greater += weight[j] * greater_j;
+        total += weight[j] * total_j;
+    }
+    return std::min(1.0, 2 * std::min(less, greater) / total);
+}
+
 double auroc(std::span<const double> positives, std::span<const double> negatives) {
     require_group_sizes(positives.size(), negatives.size(), 1, "AUROC");
     return auroc_of(tie_groups(positives, negatives), {positives.size(), negatives.size()});
+}
+
+double auroc(std::span<const TieGroup> groups) {
+    const GroupTotals n = totals(groups);
+    require_group_sizes(n.positives, n.negatives, 1, "AUROC");
+    return auroc_of(groups, n);
 }
 
 double DelongAuroc::standard_error() const {

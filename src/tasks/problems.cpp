@@ -71,6 +71,7 @@ struct Record {
     Problem problem;
     bool named = false;                  ///< the id is a text
     std::optional<std::int64_t> number;  ///< of an integer id, or at the end of a text
+    std::optional<std::string> field;    ///< the field that was asked for
 };
 
 /// The number behind the last slash, or the whole text as a number.
@@ -211,6 +212,14 @@ void number_problems(std::vector<Record>& records, const std::vector<std::string
     }
 }
 
+struct LoadedRecords {
+    std::vector<Record> records;  ///< in the order of the file, numbered
+    std::string sha256;
+};
+
+/// Every record of a file, with one of its fields as text unless `field` is empty.
+LoadedRecords load_records(const std::string& path, const std::string& field);
+
 }  // namespace
 
 std::string normalize_line_ends(const std::string& text) {
@@ -227,7 +236,9 @@ std::string normalize_line_ends(const std::string& text) {
     return result;
 }
 
-ProblemSet load_problems(const std::string& path) {
+namespace {
+
+LoadedRecords load_records(const std::string& path, const std::string& field) {
     const std::string bytes = read_text_file(path, "problem file");
     std::string_view text = bytes;
     if (text.starts_with(byte_order_mark)) text.remove_prefix(byte_order_mark.size());
@@ -240,11 +251,16 @@ ProblemSet load_problems(const std::string& path) {
         refuse(path, "no problem in this file", "Give a JSONL file with one problem a line");
     }
 
-    std::vector<Record> records;
+    LoadedRecords loaded;
+    std::vector<Record>& records = loaded.records;
     std::vector<std::string> places;
     const auto add = [&](const Json& json, const std::string& place) {
         records.push_back(read_record(json, path + ", " + place));
         places.push_back(place);
+        if (!field.empty() && present(json, field.c_str())) {
+            const Json& value = json.at(field);
+            records.back().field = value.is_string() ? value.get<std::string>() : value.dump();
+        }
     };
     if (text[first] == '[') {
         const Json array = parse_json(text, path, "Mend the JSON array at the place named");
@@ -265,14 +281,38 @@ ProblemSet load_problems(const std::string& path) {
     }
     number_problems(records, places, path);
 
+    loaded.sha256 = sha256_hex(bytes);
+    return loaded;
+}
+
+}  // namespace
+
+ProblemSet load_problems(const std::string& path) {
+    LoadedRecords loaded = load_records(path, "");
     ProblemSet set;
     set.path = path;
-    set.sha256 = sha256_hex(bytes);
-    for (Record& record : records)
+    set.sha256 = loaded.sha256;
+    for (Record& record : loaded.records)
         set.problems.push_back(std::move(record.problem));
     std::sort(set.problems.begin(), set.problems.end(),
               [](const Problem& a, const Problem& b) { return a.task_id < b.task_id; });
     return set;
+}
+
+std::vector<std::string> problem_fields(const ProblemSet& set, const std::string& field) {
+    std::map<std::int64_t, std::string> values;
+    for (const Record& record : load_records(set.path, field).records) {
+        if (record.field) values[record.problem.task_id] = *record.field;
+    }
+    if (values.empty()) {
+        throw InputError(set.path + ": no problem has a field '" + field + "'; name one that the records have, or add it to them");
+    }
+    std::vector<std::string> result;
+    for (const Problem& problem : set.problems) {
+        const auto found = values.find(problem.task_id);
+        result.push_back(found == values.end() ? std::string() : found->second);
+    }
+    return result;
 }
 
 }  // namespace pva::tasks

@@ -129,6 +129,21 @@ expect("no SAE", 65, ["nothing_here"], *phase2(data_with("phase1_0", "phase1_1")
 expect("no general text", 65, ["general"], "pva_phase2", "--data", data_with("phase1_0", "phase1_1"), "--model", MODEL, "--problems", PROBLEMS, "--sae", SAES,
        "--general-text", os.path.join(folder, "no_text.jsonl"))
 
+# Options of phase 2 that name what is not there; codes and rates are those of the finished study.
+ready = data_with("phase1_0", "phase1_1", "phase2")
+rates = glob.glob(os.path.join(ready, "phase2", "rates_*.h5"))[0]
+for latents in glob.glob(os.path.join(ready, "phase2", "latents_*")):
+    os.remove(latents)
+expect("a layer without an SAE", 65, ["layer 5", "no SAE for it"], *phase2(ready, "--layers", "2,5"))
+expect("a field that no problem has", 65, ["no problem has a field 'author'"], *phase2(ready, "--group-by", "author"))
+expect("a field that sorts nothing", 65, ["different values"], *phase2(ready, "--group-by", "task_id"))
+expect("permutations within what is no group", 64, ["--permute-within family"], *phase2(ready, "--permute-within", "family"))
+expect("q from permutations that are not made", 64, ["--permutations above 0"], *phase2(ready, "--q-from", "permutation", "--permutations", "0"))
+expect("rates for another threshold", 65, ["activation threshold"], "pva_phase2", "--data", ready, "--model", MODEL, "--problems", PROBLEMS, "--sae", SAES, "--general-text", rates,
+       "--activation-threshold", "0.05")
+expect("finished rates instead of a text", 0, ["within difficulty", "label permutations"], "pva_phase2", "--data", ready, "--model", MODEL, "--problems", PROBLEMS, "--sae", SAES,
+       "--general-text", rates, "--layers", "3", "--permutations", "50")
+
 # Files that are no input.
 not_hdf5 = os.path.join(folder, "text.h5")
 with open(not_hdf5, "w") as file:
@@ -166,9 +181,9 @@ expect("fewer than two classes in the part", 65, ["0 right", "at least two of ea
        "--sae", SAES, "--general-text", TEXT)
 
 # Latents chosen on another part are no input of phase 3.
-tuned = data_with("phase1_0", "phase1_1")
-expect("phase 2 on the analysis part is descriptive", 0, ["analysis"], *phase2(tuned, "--split", "analysis"))
-described = glob.glob(os.path.join(tuned, "phase2", "latents_*.h5"))
+tuned = data_with("phase1_0", "phase1_1", "phase2")
+expect("phase 2 on the analysis part is descriptive", 0, ["AUROC on analysis"], *phase2(tuned, "--split", "analysis", "--general-tokens", "256"))
+described = glob.glob(os.path.join(tuned, "phase2", "latents_*_analysis_*.h5"))
 if described:
     expect("phase 3 refuses latents of the analysis part", 65, ["chosen on selection"], "pva_phase3", "--data", tuned, "--model", MODEL, "--problems", PROBLEMS, "--sae", SAES,
            "--latents", described[0])

@@ -54,7 +54,7 @@ def run(data, ranks, name, *options):
     return report, result.stdout
 
 
-def phases(data, ranks, part=(), general_tokens="256", candidates="5", split=(), threads="1", batch_size="16"):
+def phases(data, ranks, part=(), general_tokens="256", candidates="5", split=(), threads="1", batch_size="16", permutations="1000"):
     run(data, ranks, "pva_phase0", "--problems", PROBLEMS, *part)
     one, _ = run(data, ranks, "pva_phase1", "--model", MODEL, "--problems", PROBLEMS, "--max-new-tokens", "128",
                  "--threads", threads, "--batch-size", batch_size, *part)
@@ -62,7 +62,7 @@ def phases(data, ranks, part=(), general_tokens="256", candidates="5", split=(),
     sampled, _ = run(data, ranks, "pva_phase1_2", "--model", MODEL, "--problems", PROBLEMS, "--max-new-tokens", "128", "--part", "tuning",
                      "--temperatures", "0.5,1.2", "--samples", "3", "--test-seconds", "2", "--threads", threads, "--batch-size", batch_size)
     two, _ = run(data, ranks, "pva_phase2", "--model", MODEL, "--problems", PROBLEMS, "--sae", SAES, "--general-text", TEXT,
-                 "--general-tokens", general_tokens, "--threads", threads)
+                 "--general-tokens", general_tokens, "--group-by", "family", "--permutations", permutations, "--threads", threads)
     three, table = run(data, ranks, "pva_phase3", "--model", MODEL, "--problems", PROBLEMS, "--sae", SAES, "--candidates", candidates)
     return one, sampled, two, three, table
 
@@ -86,6 +86,18 @@ def main():
         check(sampled["summary"]["measured"]["prompts_read"] == sampled["summary"]["problems"], "a prompt was read more than once")
         for layer in two["summary"]["layers"]:
             check(layer["explained_variance"] > 0.7, f"explained variance {layer['explained_variance']} at layer {layer['layer']}: wrong site or SAE?")
+        names = [baseline["name"] for baseline in two["summary"]["baselines"]]
+        check(len(names) == 10 and "words of the text" in names and "logistic probe" in names, f"baselines of phase 2: {names}")
+        for baseline in two["summary"]["baselines"]:
+            check(0.4 < baseline["auroc"] < 0.95 and len(baseline["within_auroc"]) == 2, f"{baseline}")
+        # The published rules on the same codes: nothing is encoded again.
+        paper, text = run(arguments.data, 2, "pva_phase2", "--model", MODEL, "--problems", PROBLEMS, "--sae", SAES, "--general-text", TEXT, "--threads", "1",
+                          "--compat", "paper", "--permutations", "0", "--random-directions", "0")
+        check("blocks of codes" not in text and paper["summary"]["score"] == "frequency-difference", "phase 2 with the published rules")
+        check(paper["summary"]["set_aside_rare"] == 0 and paper["summary"]["permutation_threshold"] is None, "published rules set nothing aside")
+        check(len(glob.glob(os.path.join(arguments.data, "phase2", "sparse_*.h5"))) == 1 and len(glob.glob(os.path.join(arguments.data, "phase2", "rates_*.h5"))) == 2, "files of codes and rates")
+        os.remove(paper["result"])  # the later tests take the newest file
+        os.remove(paper["result"][:-3] + ".json")
         detectors = three["summary"]["detectors"]
         check(len(detectors) == 16, "5 latents and 3 baselines for each direction were expected")
         for detector in detectors:
@@ -122,11 +134,11 @@ def main():
         os.makedirs(data)
         # Other batches and threads each time: rows must not depend on them. Blocks that do not divide the 72 problems evenly.
         batch_size, threads = {1: ("16", "1"), 2: ("7", "2"), 3: ("32", "1"), 4: ("1", "1")}[ranks]
-        phases(data, ranks, part=("--start", "0", "--end", "71"), general_tokens="48", candidates="2", threads=threads, batch_size=batch_size)
+        phases(data, ranks, part=("--start", "0", "--end", "71"), general_tokens="48", candidates="2", threads=threads, batch_size=batch_size, permutations="100")
         run(data, ranks, "pva_phase1", "--model", MODEL, "--problems", PROBLEMS, "--max-new-tokens", "64", "--threads", threads, "--batch-size", batch_size,
             "--start", "72", "--end", "80", "--temperature", "0.8", "--samples", "4", "--top-k", "20", "--top-p", "0.95", "--min-p", "0.01", "--layers", "1-2", "--test-seconds", "2",
             "--sites", "resid_post,resid_mid.2", "--positions", "tenths,all", "--activations-dtype", "bfloat16")
-        files = {prefix: glob.glob(os.path.join(data, "phase*", prefix + "_*.h5")) for prefix in ("difficulty", "dataset", "splits", "temperatures", "latents", "validation", "activations")}
+        files = {prefix: glob.glob(os.path.join(data, "phase*", prefix + "_*.h5")) for prefix in ("difficulty", "dataset", "splits", "temperatures", "sparse", "rates", "latents", "validation", "activations")}
         files["samples"] = [path for path in files["dataset"] if "_72-80_" in path]
         files["dataset"] = [path for path in files["dataset"] if "_72-80_" not in path]
         for prefix, found in files.items():

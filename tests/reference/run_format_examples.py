@@ -19,6 +19,8 @@ FOLDERS = {
     "activations": "phase1_0",
     "splits": "phase1_1",
     "temperatures": "phase1_2",
+    "sparse": "phase2",
+    "rates": "phase2",
     "latents": "phase2",
     "validation": "phase3",
     "check": "check",

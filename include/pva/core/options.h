@@ -62,6 +62,8 @@ class OptionSet {
     Option add(const std::string& name, double& target, const std::string& value_name, const std::string& help);
     Option add(const std::string& name, std::optional<std::int64_t>& target, const std::string& value_name,
                const std::string& help);
+    Option add(const std::string& name, std::optional<double>& target, const std::string& value_name,
+               const std::string& help);
     /// A switch without a value; in a configuration file `name = true`.
     Option add_flag(const std::string& name, bool& target, const std::string& help);
     /// The one word that may stand without an option name (also usable as --name).

@@ -3,11 +3,14 @@
 
 #include <cstdint>
 #include <map>
+#include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "pva/core/options.h"
+#include "pva/core/provenance.h"
+#include "pva/phases/context.h"
 #include "pva/sae/load.h"
 
 namespace pva::phases {
@@ -36,6 +39,24 @@ struct LayerSae {
 };
 /// The same, one a layer, by ascending layer. Errors: InputError for two SAEs of one layer.
 std::vector<LayerSae> find_layer_saes(const SaeOptions& options);
+
+/// What a phase knows of its SAEs before it loads any: one a layer, all of the same number of latents.
+struct SaeSet {
+    std::vector<std::int32_t> layers;   ///< ascending
+    std::vector<std::string> paths;     ///< of each layer
+    std::vector<std::string> sha256;    ///< of each layer
+    std::uint32_t d_sae = 0;
+
+    /// Layer to SHA-256, for an identity.
+    nlohmann::ordered_json hashes() const;
+    /// As inputs of a run, "sae of layer 3".
+    std::vector<InputFile> inputs() const;
+};
+/// Collective. The SAEs that options name, of `wanted` layers only unless that is empty, checked by their headers: each
+/// reads rows of `width` of `site` at a layer among `stored`. Rank 0 reads the files for their hashes, the others are told.
+/// Errors (AgreedError): InputError for a layer without SAE or rows, another width or site, transcoders, unequal sizes.
+SaeSet find_sae_set(Context& context, const SaeOptions& options, const std::vector<int>& wanted, const std::string& site, std::int64_t width,
+                    const std::vector<std::int32_t>& stored, const std::string& stored_in);
 
 /// SAEs that are loaded when they are wanted. Those that fit the memory first stay; of the others one is there at a time.
 class SaeShelf {

@@ -12,6 +12,8 @@ const io::FileSchema& difficulty_schema();  ///< docs/formats/difficulty.md
 const io::FileSchema& dataset_schema();     ///< docs/formats/dataset.md
 const io::FileSchema& temperatures_schema();
 const io::FileSchema& splits_schema();      ///< docs/formats/splits.md
+const io::FileSchema& sparse_schema();      ///< docs/formats/sparse.md
+const io::FileSchema& rates_schema();       ///< docs/formats/rates.md
 const io::FileSchema& latents_schema();     ///< docs/formats/latents.md
 const io::FileSchema& validation_schema();  ///< docs/formats/validation.md
 

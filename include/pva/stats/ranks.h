@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -43,8 +44,21 @@ struct MannWhitney {
 MannWhitney mann_whitney(std::span<const double> positives, std::span<const double> negatives,
                          ContinuityCorrection correction = ContinuityCorrection::none);
 
+/// The same from groups of equal scores in ascending order.
+MannWhitney mann_whitney(std::span<const TieGroup> groups, ContinuityCorrection correction = ContinuityCorrection::none);
+
+/// Exact two-sided p of U given the ties: twice the smaller of P(U <= u) and P(U >= u) over all ways to choose which rows
+/// are positive, at most 1. What scipy.stats.mannwhitneyu gives with method="exact" (no ties) and with an exhaustive
+/// PermutationMethod (ties). The rows outside the largest group of ties (the zeros of a sparse code) are counted through,
+/// so the work grows with the fourth power of their number. Nothing where that would take more than `most_steps`
+/// additions. InputError for an empty class.
+std::optional<double> exact_mann_whitney_p(std::span<const TieGroup> groups, double most_steps = 1e6);
+
 /// P(a positive scores higher than a negative) + P(tie) / 2 = U / (n1 n0). InputError for an empty group.
 double auroc(std::span<const double> positives, std::span<const double> negatives);
+
+/// The same from groups of equal scores in ascending order.
+double auroc(std::span<const TieGroup> groups);
 
 /// AUROC with the variance of DeLong, DeLong and Clarke-Pearson (1988). The variance is 0 in three cases only:
 /// AUROC 1, AUROC 0, and all scores equal (AUROC 1/2).

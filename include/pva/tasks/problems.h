@@ -43,6 +43,10 @@ struct ProblemSet {
 /// id twice, or both kinds of ids.
 ProblemSet load_problems(const std::string& path);
 
+/// A field of each problem's record, in the order of `set`, read again from its file: texts as they are, other values as
+/// JSON, missing ones empty. Errors: as load_problems, and InputError when no record has the field.
+std::vector<std::string> problem_fields(const ProblemSet& set, const std::string& field);
+
 /// CRLF and bare CR become "\n".
 std::string normalize_line_ends(const std::string& text);
 

@@ -75,6 +75,46 @@ with h5py.File(newest("phase2/latents_*_selection_*.h5")) as file:
         compare("cohens_d", stored["cohens_d"][some], (right.mean(axis=0) - wrong.mean(axis=0))[some] / pooled, 1e-4)
         # Ranks of float32 and float64 values can differ only where two values are within rounding of each other.
         compare("auroc", stored["auroc"][some], [roc_auc_score(passed[selection], values[:, j]) for j in np.flatnonzero(some)], 1e-3)
+        normal = some & (stored["mann_whitney_exact"] == 0)
+        compare("mann_whitney_p", stored["mann_whitney_p"][normal], stats.mannwhitneyu(right[:, normal], wrong[:, normal], method="asymptotic").pvalue, 1e-3)
+        exact = np.flatnonzero(some & (stored["mann_whitney_exact"] == 1))[:20]
+        for j in exact:
+            # All ways to choose the right rows are too many; that many at random come near.
+            r = stats.mannwhitneyu(right[:, j], wrong[:, j], method=stats.PermutationMethod(n_resamples=9999, rng=np.random.default_rng(1)))
+            compare("exact p, by 9,999 permutations", stored["mann_whitney_p"][j], r.pvalue, 0.05)
+    tested = file["kept"][:] != 0
+    p = file["statistics/mann_whitney_p"][:]
+    compare("q_value", file["statistics/q_value"][:][tested], stats.false_discovery_control(p[tested], method="bh"), 1e-12)
+    assert np.isnan(file["statistics/q_value"][:][~tested]).all() and ((file["statistics/fired_rows"][:] >= 5) == tested).all()
+    maxima = file["permutation/maximum"][:]
+    distance = np.abs(file["score"][:][tested])
+    family = [(1 + (maxima >= d * (1 - 1e-12)).sum()) / (1 + len(maxima)) for d in distance]
+    compare("family_wise_p", file["statistics/family_wise_p"][:][tested], family, 1e-12)
+    # Held-out values of ranked latents.
+    for direction in ("right", "wrong"):
+        for rank in range(5):
+            layer, latent = file[f"ranked_{direction}/layer"][rank], file[f"ranked_{direction}/latent"][rank]
+            a = roc_auc_score(passed[tuning] if direction == "right" else 1 - passed[tuning], codes(layer)[tuning, latent])
+            compare("tuning auroc of ranked latents", file[f"ranked_{direction}/tuning_auroc"][rank], a, 1e-3)
+    names = [name.decode().rstrip("\0") for name in file["baseline/name"][:]]
+    for b, name in enumerate(names):
+        layer, sign = file["baseline/layer"][b], file["baseline/sign"][b]
+        if name == "best dimension":
+            x = residual[:, layer]
+            distance = [abs(roc_auc_score(passed[selection], x[selection, j]) - 0.5) for j in range(x.shape[1])]
+            compare("best dimension", [0.5 + max(distance), np.argmax(distance)], [file["baseline/auroc"][b], file["baseline/index"][b]], 1e-12)
+            compare("best dimension on tuning", file["baseline/tuning_auroc"][b], roc_auc_score(passed[tuning], sign * x[tuning, np.argmax(distance)]), 1e-12)
+        if name == "difference of means":
+            x = residual[:, layer]
+            w = x[selection & (passed == 1)].mean(axis=0) - x[selection & (passed == 0)].mean(axis=0)
+            compare("difference of means on tuning", file["baseline/tuning_auroc"][b], roc_auc_score(passed[tuning], x[tuning] @ w), 1e-9)
+        if name == "logistic probe":
+            x = residual[:, layer]
+            mean, sd = x[selection].mean(axis=0), x[selection].std(axis=0, ddof=1)
+            z = (x - mean) / sd / np.sqrt(x.shape[1])
+            model = LogisticRegression(solver="liblinear", C=file["baseline/strength"][b], tol=1e-8, max_iter=100000).fit(z[selection], passed[selection])
+            score = file["baseline/tuning_score"][b]
+            compare("logistic probe on tuning", score / np.abs(score).max(), model.decision_function(z[tuning]) / np.abs(score).max(), 1e-3)
 
 with h5py.File(newest("phase3/validation_*.h5")) as file:
     held_out = ~selection

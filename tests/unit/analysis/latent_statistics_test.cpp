@@ -125,7 +125,9 @@ bool all_equal(const LatentStatistics& a, const LatentStatistics& b) {
            a.mean_wrong == b.mean_wrong && a.variance_right == b.variance_right &&
            a.variance_wrong == b.variance_wrong && a.cohens_d == b.cohens_d && a.welch_t == b.welch_t &&
            a.welch_df == b.welch_df && a.welch_p == b.welch_p && a.auroc == b.auroc &&
-           a.auroc_standard_error == b.auroc_standard_error;
+           a.auroc_standard_error == b.auroc_standard_error && a.auroc_low == b.auroc_low &&
+           a.auroc_high == b.auroc_high && a.mann_whitney_z == b.mann_whitney_z &&
+           a.mann_whitney_p == b.mann_whitney_p && a.mann_whitney_exact == b.mann_whitney_exact;
 }
 
 }  // namespace
@@ -226,17 +228,24 @@ BOOST_AUTO_TEST_CASE(stored_zeros_are_zeros) {
 BOOST_AUTO_TEST_CASE(too_few_rows_of_a_class) {
     Codes codes(1);
     for (int i = 0; i < 4; ++i)
-        codes.add({1.0f});
-    const std::vector<std::vector<std::uint8_t>> cases = {{1, 1, 1, 1}, {0, 0, 0, 0}, {0, 0, 0, 1}, {1, 1, 0, 1}};
+        codes.add({static_cast<float>(i)});
+    const std::vector<std::vector<std::uint8_t>> cases = {{1, 1, 1, 1}, {0, 0, 0, 0}};
     for (const auto& labels : cases) {
         BOOST_CHECK_THROW(latent_statistics(codes.view(), labels, 0, 1), pva::InputError);
     }
-    BOOST_CHECK_EXCEPTION(latent_statistics(codes.view(), cases[2], 0, 1), pva::InputError,
+    BOOST_CHECK_EXCEPTION(latent_statistics(codes.view(), cases[1], 0, 1), pva::InputError,
                           [](const pva::InputError& error) {
                               const std::string message = error.what();
-                              return message.find("1 passing and 3 failing") != std::string::npos &&
+                              return message.find("0 passing and 4 failing") != std::string::npos &&
                                      message.find("generate more problems") != std::string::npos;
                           });
+    // With one row of a class there are ranks, but no variance.
+    const auto one = latent_statistics(codes.view(), std::vector<std::uint8_t>{0, 0, 0, 1}, 0, 1);
+    BOOST_TEST(one[0].auroc == 1.0);
+    BOOST_TEST(one[0].mann_whitney_p == 0.5);
+    BOOST_TEST(std::isnan(one[0].welch_t));
+    BOOST_TEST(std::isnan(one[0].auroc_low));
+    BOOST_TEST(one[0].variance_wrong == 1.0);
     const Codes none(1);
     BOOST_CHECK_THROW(latent_statistics(none.view(), {}, 0, 1), pva::InputError);
 }
