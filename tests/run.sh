@@ -28,7 +28,7 @@ bash jobs/local/get_humaneval.sh || echo "HumanEval could not be fetched: its te
 if ((long)); then
     # A real pretrained model for golden.smollm2, which is skipped without it.
     bash jobs/local/get_smollm2.sh || echo "SmolLM2 could not be fetched: golden.smollm2 will be skipped"
-    bash jobs/local/setup.sh --slurm || echo "Slurm could not be installed: the tests slurm.* will be skipped"
+    bash jobs/local/setup.sh --slurm || echo "Slurm or Chromium could not be installed: their tests will be skipped"
 fi
 
 export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
