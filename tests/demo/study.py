@@ -121,6 +121,18 @@ def main():
         positions = added["summary"]["activations"]["positions"]
         check(added["result"] == one["result"] and positions["last-prompt"] == {"programs": n_problems, "rows": n_problems}, f"activations: {positions}")
         check(positions["tenths"]["rows"] == 10 * positions["last-token"]["rows"] > 9 * n_problems, f"activations: {positions}")
+        # Phase 2 on them: the last prompt token there gives what the dataset's own rows give; the first notebook's position sees the answer.
+        activations = glob.glob(os.path.join(arguments.data, "phase1_0", "activations_*.h5"))[0]
+        same, _ = run(arguments.data, 2, "pva_phase2", "--model", MODEL, "--problems", PROBLEMS, "--sae", SAES, "--general-text", TEXT, "--threads", "1", "--group-by", "family",
+                      "--activations", activations)
+        check(same["summary"]["ranked"] == two["summary"]["ranked"] and same["summary"]["comparison"] == two["summary"]["comparison"], "phase 2 on the same rows of another file")
+        rates = sorted(glob.glob(os.path.join(arguments.data, "phase2", "rates_*.h5")))[0]
+        last, _ = run(arguments.data, 2, "pva_phase2", "--model", MODEL, "--problems", PROBLEMS, "--sae", SAES, "--general-text", rates, "--threads", "1", "--layers", "3-4",
+                      "--position", "last-token", "--compat", "first", "--activation-threshold", "0", "--permutations", "0", "--random-directions", "0")
+        check(last["summary"]["problems"] <= two["summary"]["problems"] and len(last["summary"]["layers"]) == 2 and last["summary"]["score"] == "notebook-d", "phase 2 at the last token")
+        for report in (same, last):
+            os.remove(report["result"])
+            os.remove(report["result"][:-3] + ".json")
         # A second start finds everything finished.
         before = time.monotonic()
         again, out = run(arguments.data, 2, "pva_phase1", "--model", MODEL, "--problems", PROBLEMS, "--max-new-tokens", "128", "--threads", "1")
