@@ -208,6 +208,7 @@ void section_solved(Page& page, const ReportStudy& study) {
         by_temperature.x_label = "temperature";
         by_temperature.y_label = "share of right programs";
         by_temperature.y_range = {{0, 1}};
+        by_temperature.legend = "outside top center horizontal samplen 2";
         for (std::size_t d = 0; d < 3; ++d) {
             PlotSeries line{PlotSeries::Kind::line, std::array<const char*, 3>{"easy", "medium", "hard"}[d], colours[d], {}, {}, {}, {}};
             for (const auto& [degree, of] : shares) {
@@ -260,6 +261,7 @@ void section_latents(Page& page, const ReportStudy& study) {
         plot.x_label = "separation score (above 0: right, below 0: wrong)";
         plot.y_label = log ? "latents, logarithmic" : "latents";
         plot.log_y = log;
+        plot.legend = "outside top center horizontal samplen 2";
         const Histogram h = histogram({kept}, 41);
         double most = 1;
         if (!h.centres.empty()) {
@@ -322,12 +324,12 @@ void section_latents(Page& page, const ReportStudy& study) {
     layers.name = "Largest separation score by layer";
     layers.x_label = "layer";
     layers.y_label = "largest score";
-    layers.legend = "top right";
+    layers.legend = "outside top center horizontal samplen 2";
     layers.series.push_back({PlotSeries::Kind::line, "right", colour_right, where, best_right, {}, {}});
     layers.series.push_back({PlotSeries::Kind::line, "wrong", colour_wrong, where, best_wrong, {}, {}});
     const auto random = latents.read<double>("random_directions/largest");
     require_size(random, n_layers, latents, "random_directions/largest");
-    if (summary.value("score", std::string()) == "auroc") layers.series.push_back({PlotSeries::Kind::dashes, "best random direction", colour_other, where, random, {}, {}});
+    if (summary.value("score", std::string()) == "auroc") layers.series.push_back({PlotSeries::Kind::dashes, "random directions", colour_other, where, random, {}, {}});
     const double low = where.empty() ? 0 : where.front();
     const double high = where.empty() ? 1 : where.back();
     layers.x_range = {{low - 0.5, high + 0.5}};
@@ -337,7 +339,7 @@ void section_latents(Page& page, const ReportStudy& study) {
             if (std::isfinite(value)) top = std::max(top, value);
         }
     }
-    layers.y_range = {{0, top * 1.5}};  // room for the legend
+    layers.y_range = {{0, top * 1.15}};
     if (n_layers <= 14) {
         for (const double layer : where) layers.x_tics.emplace_back(layer, fixed(layer, 0));
     }
@@ -347,7 +349,7 @@ void section_latents(Page& page, const ReportStudy& study) {
     rates.x_label = "share of positions of general text, logarithmic";
     rates.y_label = "separation score";
     rates.log_x = true;
-    rates.legend = "top right";
+    rates.legend = "outside top center horizontal samplen 2";
     const auto tokens = latents.read<std::uint64_t>("general_text/tokens");
     const double floor = tokens.empty() || tokens[0] == 0 ? 1e-6 : 0.5 / static_cast<double>(tokens[0]);
     PlotSeries kept_points{PlotSeries::Kind::points, "kept", colour_right, {}, {}, {}, {}};
