@@ -22,8 +22,7 @@ parser.add_argument("--compare", required=True)
 arguments = parser.parse_args()
 
 ENVIRONMENT = dict(os.environ, OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1")
-STUDY = ["--model", os.path.join(arguments.demo, "model"), "--problems", os.path.join(arguments.demo, "problems.jsonl"), "--sae", os.path.join(arguments.demo, "saes"), "--threads", "1",
-         "--test-seconds", "2"]
+STUDY = ["--model", os.path.join(arguments.demo, "model"), "--problems", os.path.join(arguments.demo, "problems.jsonl"), "--sae", os.path.join(arguments.demo, "saes"), "--threads", "1"]
 folder = tempfile.mkdtemp(prefix="pva_steer_")
 
 
@@ -88,7 +87,7 @@ check(len(glob.glob(os.path.join(data, "phase3", "steering_*_tuning_*.h5"))) == 
 descriptive = study_in("descriptive")
 for path in glob.glob(os.path.join(descriptive, "phase2", "latents_*")):
     os.remove(path)
-command = ["mpirun", "--oversubscribe", "--bind-to", "none", "-n", "2", os.path.join(arguments.bin, "pva_phase2"), "--data", descriptive, *STUDY[:-2], "--general-text",
+command = ["mpirun", "--oversubscribe", "--bind-to", "none", "-n", "2", os.path.join(arguments.bin, "pva_phase2"), "--data", descriptive, *STUDY, "--general-text",
            sorted(glob.glob(os.path.join(descriptive, "phase2", "rates_*.h5")))[0], "--split", "analysis", "--permutations", "0", "--random-directions", "0"]
 result = subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT)
 check(result.returncode == 0, f"pva_phase2 --split analysis: {result.stdout[-2000:]}{result.stderr[-2000:]}")

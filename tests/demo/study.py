@@ -105,7 +105,7 @@ def main():
         check("AUROC held out" in table, "no final table")
         # Steering: no steering is phase 1, and a long vector is no detail. tests/demo/steer.py does more.
         steered, table = run(arguments.data, 2, "pva_steer", "--model", MODEL, "--problems", PROBLEMS, "--sae", SAES, "--arms", "right", "--coefficients", "0.05,3",
-                             "--controls", "1", "--compat", "paper", "--threads", "1", "--test-seconds", "2")
+                             "--controls", "1", "--compat", "paper", "--threads", "1")
         for part in ("tuning", "analysis"):
             check(steered["summary"][part]["differ_from_phase1"] == 0, f"no steering on the {part} part is not phase 1")
         weak, strong = steered["summary"]["tuning"]["conditions"][1:]
