@@ -98,7 +98,8 @@ parity demo "$demo/model" $sites
 [[ -z $model ]] || parity model "$model" resid_post,final_norm
 
 # The study's first problems through phase 1: twice the same bytes, stopped and resumed the same bytes, one rank a GPU the same bytes.
-phase1=(--model "$demo/model" --problems "$demo/problems.jsonl" --end 31 --max-new-tokens 64 "${on[@]}" --batch-size 8 --test-seconds 2 --test-workers 4)
+study=(--model "$demo/model" --problems "$demo/problems.jsonl" --end 31 --max-new-tokens 64 "${on[@]}" --test-seconds 2 --test-workers 4)
+phase1=("${study[@]}" --batch-size 8)
 run_phase1() { # NAME RANKS OPTIONS...
     local name=$1 ranks=$2
     shift 2
@@ -133,14 +134,14 @@ refused() {
     local code=0 size
     mkdir -p "$out/small"
     # Room for the weights and a few rows.
-    "$bin/pva_phase1" "${phase1[@]}" --batch-size 32 --data "$out/small" --memory-gb "$1" >"$out/small.log" 2>&1 || code=$?
+    "$bin/pva_phase1" "${study[@]}" --batch-size 32 --data "$out/small" --memory-gb "$1" >"$out/small.log" 2>&1 || code=$?
     cat "$out/small.log"
     ((code == 65)) || return 1
     size=$(grep -o -- '--batch-size [0-9]*' "$out/small.log" | tail -n 1 | grep -o '[0-9]*')
     echo "refused, --batch-size $size is named"
-    "$bin/pva_phase1" "${phase1[@]}" --batch-size "$size" --data "$out/small" --memory-gb "$1" --dry-run
+    "$bin/pva_phase1" "${study[@]}" --batch-size "$size" --data "$out/small" --memory-gb "$1" --dry-run
 }
-need=$("$bin/pva_phase1" "${phase1[@]}" --batch-size 32 --data "$out/need" --dry-run | grep -o 'memory: .*' | grep -o '[0-9.]* GiB a \(node\|GPU\)' | cut -d' ' -f1)
+need=$("$bin/pva_phase1" "${study[@]}" --batch-size 32 --data "$out/need" --dry-run | grep -o 'memory: .*' | grep -o '[0-9.]* GiB a \(node\|GPU\)' | cut -d' ' -f1)
 check memory-refused refused "$(awk "BEGIN { print 0.9 * $need * 1.073741824 }")"
 
 # Rates.
