@@ -10,8 +10,8 @@
 
 #include <algorithm>
 #include <boost/test/unit_test.hpp>
-#include <chrono>
 #include <cstdlib>
+#include <ctime>
 #include <filesystem>
 #include <iostream>
 #include <random>
@@ -78,10 +78,10 @@ std::string mutant(std::string bytes, std::uint64_t number) {
 
 /// The fault of parsing, slowness among them.
 std::string timed_fault_of(const std::function<void()>& parse) {
-    const auto start = std::chrono::steady_clock::now();
+    const std::clock_t start = std::clock();  // of the processor: a busy machine is no fault
     std::string fault = test::fault_of(parse);
-    const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-    if (seconds > 10) fault += " took " + std::to_string(seconds) + " s";
+    const double seconds = static_cast<double>(std::clock() - start) / CLOCKS_PER_SEC;
+    if (seconds > 10) fault += " took " + std::to_string(seconds) + " s of processor time";
     return fault;
 }
 
