@@ -9,7 +9,8 @@ both SAEs by the same code (SAELens loads both from their folders); tokens a sec
 SAELens' rows come from transformers' forward pass, cut after the layer, through a shuffle buffer of the same size; its SAETrainer and
 training SAE are used as they are. It trains one SAE for each rate and initial norm of the decoder rows (its usual one is 0.1; pva keeps
 them at 1). jumprelu: SAELens has a weight of the L0 and no target. It goes first, with each weight, and pva gets the L0 that the SAE whose
-L0 is nearest to --l0 came to as its target.
+L0 is nearest to --l0 came to as its target. batchtopk: both keep a moving average of the threshold, SAELens' from 0 on, which after few
+steps lies far below; so both SAEs are also measured with the threshold that gives the wanted L0 on the first batches, and these figures count.
 
 Exit code 1 when, of each trainer's best SAE, explained variance or loss recovered of pva's is more than 0.01 below SAELens', or its tokens a
 second are fewer. Needs sae-lens, transformers, torch; used with sae-lens 6.45.2.
@@ -166,9 +167,18 @@ def train_saelens(rows, d, rate, norm, coefficient):
 
 
 @torch.no_grad()
-def measure(folder, full, sequences, bos):
+def fit_threshold(sae, rows):
+    """Sets one threshold for all latents, above which --l0 values a row lie."""
+    h = sae.process_sae_in(rows) @ sae.W_enc + sae.b_enc
+    sae.threshold.fill_(float(h.flatten().kthvalue(h.numel() - arguments.l0 * len(rows)).values))
+
+
+@torch.no_grad()
+def measure(folder, full, sequences, bos, rows_for_threshold=None):
     """Explained variance, L0, and loss recovered with the reconstruction put in (position 0 and BOS keep their rows; ablated: zeros)."""
     sae = SAE.load_from_disk(folder, device="cpu")
+    if rows_for_threshold is not None:
+        fit_threshold(sae, rows_for_threshold)
     layer = full.model.layers[arguments.layer] if hasattr(full, "model") else full.gpt_neox.layers[arguments.layer]
     error = squares = active = rows = 0.0
     total = 0
@@ -213,7 +223,7 @@ def measure(folder, full, sequences, bos):
 
 
 def shown(name, settings, r):
-    print(f"{name:14} {settings:44} explained variance {r['explained_variance']:.4f}  L0 {r['l0']:6.2f}  loss recovered {r['loss_recovered']:.4f}  tokens/s {r['tokens_per_second']:.0f}", flush=True)
+    print(f"{name:14} {settings:56} explained variance {r['explained_variance']:.4f}  L0 {r['l0']:6.2f}  loss recovered {r['loss_recovered']:.4f}  tokens/s {r['tokens_per_second']:.0f}", flush=True)
 
 
 def main():
@@ -229,28 +239,36 @@ def main():
     print(f"SAELens {sae_lens.__version__}, torch {torch.__version__}, {arguments.threads} threads, {arguments.kind}, layer {arguments.layer}, {arguments.latents} latents, L0 {arguments.l0}, "
           f"{steps} steps of {arguments.batch} rows, {len(held_out)} sequences measured", flush=True)
     rows = Rows(cut, train, bos)
+
+    def measured(folder, name, settings, tokens_per_second):
+        result = measure(folder, full, held_out, bos)
+        result["tokens_per_second"] = tokens_per_second
+        shown(name, settings, result)
+        if arguments.kind != "batchtopk":
+            return result
+        fitted = measure(folder, full, held_out, bos, torch.cat(rows.batches[:8]))
+        fitted["tokens_per_second"] = tokens_per_second
+        shown(name, settings + ", threshold for L0", fitted)
+        return fitted
+
     theirs = []
     for rate in arguments.rate:
         for norm in arguments.initial_norm:
             of_rate = []
             for coefficient in arguments.l0_coefficient if arguments.kind == "jumprelu" else [None]:
                 folder, seconds = train_saelens(rows, d, rate, norm, coefficient)
-                result = measure(folder, full, held_out, bos)
-                result["tokens_per_second"] = steps * arguments.batch / seconds
-                result["rate"] = rate
-                shown("SAELens", f"rate {rate}, initial norm {norm}" + ("" if coefficient is None else f", weight {coefficient}"), result)
-                of_rate.append(result)
+                of_rate.append(measured(folder, "SAELens", f"rate {rate}, initial norm {norm}" + ("" if coefficient is None else f", weight {coefficient}"), steps * arguments.batch / seconds))
             theirs.append(min(of_rate, key=lambda r: abs(r["l0"] - arguments.l0)))
     best = min(theirs, key=lambda r: abs(r["l0"] - arguments.l0)) if arguments.kind == "jumprelu" else max(theirs, key=lambda r: r["explained_variance"])
     target = max(1, round(best["l0"])) if arguments.kind == "jumprelu" else arguments.l0
     ours = []
     for rate in [*arguments.rate, 0]:
         folder, record = train_pva(rate, target, f"pva_{arguments.kind}_{rate}_{target}")
-        result = measure(folder, full, held_out, bos)
-        result["tokens_per_second"] = record["rows_trained"] / record["measured"]["training_seconds"]
-        shown("pva_train_sae", f"rate {record['saes'][0]['settings']['learning_rate']:.3g}" + (" (its usual one)" if rate == 0 else "") + (f", target {target}" if arguments.kind == "jumprelu" else ""), result)
-        own = record["saes"][0]["quality"]["all"]
-        assert abs(own["explained_variance"] - result["explained_variance"]) < 1e-3, f"pva's own measure: {own}"
+        settings = f"rate {record['saes'][0]['settings']['learning_rate']:.3g}" + (" (its usual one)" if rate == 0 else "") + (f", target {target}" if arguments.kind == "jumprelu" else "")
+        result = measured(folder, "pva_train_sae", settings, record["rows_trained"] / record["measured"]["training_seconds"])
+        if arguments.kind != "batchtopk":
+            own = record["saes"][0]["quality"]["all"]
+            assert abs(own["explained_variance"] - result["explained_variance"]) < 1e-3, f"pva's own measure: {own}"
         ours.append(result)
     mine = max(ours, key=lambda r: r["explained_variance"])
     bad = [key for key in ("explained_variance", "loss_recovered") if mine[key] < best[key] - 0.01]
