@@ -63,21 +63,37 @@ double always_positive_f1(double base_rate) {
 
 double average_precision(std::span<const double> scores, std::span<const std::uint8_t> labels) {
     const TwoGroups by_label = split_by_label(scores, labels);
-    if (by_label.positives.empty()) {
-        throw InputError("average precision needs a positive, got " + std::to_string(scores.size()) +
+    return average_precision(tie_groups(by_label.positives, by_label.negatives));
+}
+
+double average_precision(std::span<const TieGroup> groups) {
+    std::uint64_t positives = 0;
+    std::uint64_t rows = 0;
+    for (const TieGroup& group : groups) {
+        positives += group.positives;
+        rows += group.positives + group.negatives;
+    }
+    if (positives == 0) {
+        throw InputError("average precision needs a positive, got " + std::to_string(rows) +
                          " rows without one; use more data");
     }
-    const std::vector<TieGroup> groups = tie_groups(by_label.positives, by_label.negatives);
-    const double n_positives = static_cast<double>(by_label.positives.size());
     double result = 0;
     std::uint64_t found = 0;
     std::uint64_t predicted = 0;
     for (auto group = groups.rbegin(); group != groups.rend(); ++group) {
         found += group->positives;
         predicted += group->positives + group->negatives;
-        result += static_cast<double>(group->positives) / n_positives * ratio(found, predicted);
+        result += static_cast<double>(group->positives) / static_cast<double>(positives) * ratio(found, predicted);
     }
     return result;
+}
+
+double average_precision_lift(double average_precision, double base_rate) {
+    if (!(base_rate > 0 && base_rate <= 1)) {
+        throw InputError("the lift of an average precision needs a share of positives above 0 and at most 1, got " +
+                         std::to_string(base_rate));
+    }
+    return average_precision / base_rate;
 }
 
 }  // namespace pva::stats

@@ -10,18 +10,28 @@
 
 namespace pva::stats {
 
-std::vector<double> benjamini_hochberg(std::span<const double> p_values) {
-    const std::size_t m = p_values.size();
-    for (std::size_t i = 0; i < m; ++i) {
+namespace {
+
+// The places of the values from the smallest to the largest, after a check that all are probabilities.
+std::vector<std::size_t> ascending(std::span<const double> p_values) {
+    for (std::size_t i = 0; i < p_values.size(); ++i) {
         if (!(p_values[i] >= 0 && p_values[i] <= 1)) {
             throw InputError("p-value number " + std::to_string(i) + " is " + std::to_string(p_values[i]) +
                              ", expected a number from 0 to 1; leave out what was not tested");
         }
     }
-    std::vector<std::size_t> order(m);
+    std::vector<std::size_t> order(p_values.size());
     std::iota(order.begin(), order.end(), std::size_t{0});
     std::stable_sort(order.begin(), order.end(),
                      [&](std::size_t i, std::size_t j) { return p_values[i] < p_values[j]; });
+    return order;
+}
+
+}  // namespace
+
+std::vector<double> benjamini_hochberg(std::span<const double> p_values) {
+    const std::size_t m = p_values.size();
+    const std::vector<std::size_t> order = ascending(p_values);
     std::vector<double> q_values(m);
     double smallest = 1;
     for (std::size_t position = m; position-- > 0;) {
@@ -32,6 +42,18 @@ std::vector<double> benjamini_hochberg(std::span<const double> p_values) {
         q_values[order[position]] = smallest;
     }
     return q_values;
+}
+
+std::vector<double> holm(std::span<const double> p_values) {
+    const std::size_t m = p_values.size();
+    const std::vector<std::size_t> order = ascending(p_values);
+    std::vector<double> adjusted(m);
+    double largest = 0;
+    for (std::size_t position = 0; position < m; ++position) {
+        largest = std::max(largest, static_cast<double>(m - position) * p_values[order[position]]);
+        adjusted[order[position]] = std::min(1.0, largest);
+    }
+    return adjusted;
 }
 
 }  // namespace pva::stats

@@ -4,6 +4,8 @@
 #include <cstdint>
 #include <span>
 
+#include "pva/stats/ranks.h"
+
 namespace pva::stats {
 
 struct ConfusionCounts {
@@ -35,5 +37,11 @@ double always_positive_f1(double base_rate);
 /// Average precision: the sum over descending thresholds of (R_k - R_(k-1)) P_k, equal scores at one threshold, without
 /// interpolation. InputError without a positive, and as for confusion.
 double average_precision(std::span<const double> scores, std::span<const std::uint8_t> labels);
+/// The same from groups of equal scores in ascending order; groups without rows change nothing.
+double average_precision(std::span<const TieGroup> groups);
+
+/// Average precision over the share of positives: 1 is what a score without information gets on average in a large sample.
+/// InputError for a base rate that is not above 0 and at most 1.
+double average_precision_lift(double average_precision, double base_rate);
 
 }  // namespace pva::stats

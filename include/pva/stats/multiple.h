@@ -10,4 +10,9 @@ namespace pva::stats {
 /// InputError for a value that is no probability.
 std::vector<double> benjamini_hochberg(std::span<const double> p_values);
 
+/// Holm's (1979) adjusted p-values in the order of the input: p_(j) = max over l <= j of (m - l + 1) p_(l), at most 1. What
+/// stays at or below a level keeps the chance of any false find there, however the tests depend on each other.
+/// InputError likewise.
+std::vector<double> holm(std::span<const double> p_values);
+
 }  // namespace pva::stats
