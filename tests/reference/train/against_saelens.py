@@ -9,7 +9,8 @@ both SAEs by the same code (SAELens loads both from their folders); tokens a sec
 SAELens' rows come from transformers' forward pass, cut after the layer, through a shuffle buffer of the same size; its SAETrainer and
 training SAE are used as they are. It trains one SAE for each rate and initial norm of the decoder rows (its usual one is 0.1; pva keeps
 them at 1). jumprelu: SAELens has a weight of the L0 and no target. It goes first, with each weight, and pva gets the L0 that the SAE whose
-L0 is nearest to --l0 came to as its target. batchtopk: both keep a moving average of the threshold, SAELens' from 0 on, which after few
+L0 is nearest to --l0 came to as its target. SAELens' usual thresholds (0.01 at first, a bandwidth of 0.05 for rows of norm sqrt(d)) hardly move in a few
+hundred steps, so it gets pva's: a threshold at which the L0 is twice --l0, a bandwidth of 0.05 sqrt(d); --usual-thresholds leaves its own. batchtopk: both keep a moving average of the threshold, SAELens' from 0 on, which after few
 steps lies far below; so both SAEs are also measured with the threshold that gives the wanted L0 on the first batches, and these figures count.
 
 Exit code 1 when, of each trainer's best SAE, explained variance or loss recovered of pva's is more than 0.01 below SAELens', or its tokens a
@@ -39,6 +40,7 @@ parser.add_argument("--threads", type=int, default=2)
 parser.add_argument("--rate", type=float, nargs="+", default=[1e-3, 4e-3], help="learning rates, of both")
 parser.add_argument("--initial-norm", type=float, nargs="+", default=[0.1], help="of SAELens' decoder rows")
 parser.add_argument("--l0-coefficient", type=float, nargs="+", default=[1.0], help="jumprelu: SAELens' weights of L0; the one nearest to the target counts")
+parser.add_argument("--usual-thresholds", action="store_true", help="jumprelu: SAELens' own first thresholds and bandwidth")
 parser.add_argument("--loss-sequences", type=int, default=32)
 parser.add_argument("--pva", nargs=argparse.REMAINDER, default=[], help="more options for pva_train_sae, at the end")
 parser.add_argument("--work", required=True)
@@ -155,7 +157,13 @@ def train_saelens(rows, d, rate, norm, coefficient):
     elif arguments.kind == "batchtopk":
         sae = BatchTopKTrainingSAE(BatchTopKTrainingSAEConfig(k=arguments.l0, **common))
     else:
-        sae = JumpReLUTrainingSAE(JumpReLUTrainingSAEConfig(l0_coefficient=coefficient, l0_warm_up_steps=steps // 10, **common))
+        bandwidth = {} if arguments.usual_thresholds else {"jumprelu_bandwidth": 0.05 * d**0.5}
+        sae = JumpReLUTrainingSAE(JumpReLUTrainingSAEConfig(l0_coefficient=coefficient, l0_warm_up_steps=steps // 10, **bandwidth, **common))
+        if not arguments.usual_thresholds:
+            with torch.no_grad():
+                x = rows.batches[0]
+                h = x * (d**0.5 / x.norm(dim=-1).mean()) @ sae.W_enc
+                sae.log_threshold.fill_(float(h.flatten().kthvalue(h.numel() - 2 * arguments.l0 * len(x)).values.log()))
     config = SAETrainerConfig(total_training_samples=steps * arguments.batch, train_batch_size_samples=arguments.batch, lr=rate, lr_warm_up_steps=steps // 20, lr_decay_steps=steps // 5,
                               dead_feature_window=max(1, steps // 10), n_batches_for_norm_estimate=max(1, min(16, steps // 20)), device="cpu", lr_end=0.0, logger=LoggingConfig(log_to_wandb=False))
     start = time.time()
