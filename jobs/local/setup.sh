@@ -3,7 +3,7 @@
 # cache outside the checkout. Does nothing, quickly and without a network, when all is there.
 #
 #   jobs/local/setup.sh              set up
-#   jobs/local/setup.sh --slurm      also what the tests slurm.* need: Slurm's daemons (tests/run.sh --long does this)
+#   jobs/local/setup.sh --slurm      also what long tests need: Slurm's daemons and Chromium (tests/run.sh --long does this)
 #   PVA_CACHE=DIR jobs/local/setup.sh   another cache folder (default: $XDG_CACHE_HOME/pva or ~/.cache/pva; with another
 #                                    folder pass -DPVA_LIBTORCH=DIR/libtorch-2.11.0 to CMake)
 #
@@ -18,10 +18,11 @@ packages=(
     librandom123-dev libsentencepiece-dev libpcre2-dev libicu-dev nlohmann-json3-dev libssl-dev libxxhash-dev zlib1g-dev liblinear-dev
     bubblewrap libseccomp-dev libhwy-dev
     python3 python3-pip
+    gnuplot-nox
 )
 case ${1:-} in
     '') ;;
-    --slurm) packages+=(munge slurmctld slurmd slurm-client) ;;
+    --slurm) packages+=(munge slurmctld slurmd slurm-client chromium) ;;
     *)
         echo "usage: jobs/local/setup.sh [--slurm]" >&2
         exit 64

@@ -293,6 +293,21 @@ Dataset open_dataset(const File& file, const std::string& name) {
     } else {
         throw InputError(where + ": its element type is not one that pva writes");
     }
+    // Everything that computes with sizes afterwards may trust them, and nobody is made to allocate what the file does not hold.
+    std::uint64_t bytes = element_bytes(dataset.element, dataset.text_width);
+    for (const hsize_t extent_of_dimension : extent) {
+        if (__builtin_mul_overflow(bytes, std::max<hsize_t>(extent_of_dimension, 1), &bytes) || bytes > (std::uint64_t{1} << 62)) {
+            throw InputError(where + ": claims more values than a file can hold; it is damaged");
+        }
+    }
+    constexpr std::uint64_t small = std::uint64_t{64} << 20;
+    constexpr std::uint64_t most_compressed = 1100;  // deflate reaches 1032 to 1
+    if (!file.parallel && bytes > small) {
+        const hsize_t stored = H5Dget_storage_size(id);
+        if (bytes / most_compressed > stored) {
+            throw InputError(where + ": claims " + std::to_string(bytes) + " bytes, and the file holds " + std::to_string(stored) + " of them; it is damaged");
+        }
+    }
     return dataset;
 }
 

@@ -13,6 +13,25 @@ namespace fs = std::filesystem;
 
 namespace pva::io {
 
+namespace {
+
+/// JSON of a file that anyone may have made. Errors: InputError for text that is none and for nesting that no run of pva writes (it
+/// would take the stack of whoever walks it).
+template <class Json>
+Json parse_stored(const std::string& path, const std::string& what, const std::string& text) {
+    constexpr int deepest = 64;
+    try {
+        return Json::parse(text, [&](int depth, typename Json::parse_event_t, Json&) {
+            if (depth > deepest) throw InputError(path + ": " + what + " is nested too deeply; the file is damaged");
+            return true;
+        });
+    } catch (const nlohmann::json::exception& error) {
+        throw InputError(path + ": " + what + " is no JSON; the file is damaged (" + error.what() + ")");
+    }
+}
+
+}  // namespace
+
 ResultReader ResultReader::open(const std::string& path, const FileSchema& schema) {
     ResultReader reader;
     reader.path_ = path;
@@ -31,13 +50,16 @@ ResultReader ResultReader::open(const std::string& path, const FileSchema& schem
     }
     if (!h5::exists(reader.file_, "complete") || !h5::exists(reader.file_, "done")) throw InputError(path + ": damaged (no dataset `complete`)");
     const std::vector<std::uint64_t> done = reader.read<std::uint64_t>("done");
-    if (reader.read<std::uint8_t>("complete").at(0) != 1) {
+    const std::vector<std::uint8_t> complete = reader.read<std::uint8_t>("complete");
+    if (complete.size() != 1) throw InputError(path + ": damaged (dataset `complete` has " + std::to_string(complete.size()) + " values)");
+    if (complete.front() != 1) {
         const auto finished = std::count_if(done.begin(), done.end(), [](std::uint64_t sum) { return sum != 0; });
         throw InputError(path + ": not complete (" + std::to_string(finished) + " of " + std::to_string(done.size()) +
                          " units done); run the command that writes it again, it goes on where it stopped");
     }
     const std::string identity = h5::read_text_attribute(reader.file_, "/", "identity").value_or("{}");
-    reader.identity_ = nlohmann::ordered_json::parse(identity);
+    reader.identity_ = parse_stored<nlohmann::ordered_json>(path, "its identity", identity);
+    if (!reader.identity_.is_object()) throw InputError(path + ": its identity is no JSON object; the file is damaged");
     const auto bytes = std::as_bytes(std::span(done));
     reader.content_sha256_ = sha256_hex(nlohmann::json(reader.identity_).dump() + std::string(reinterpret_cast<const char*>(bytes.data()), bytes.size()));
     return reader;
@@ -75,10 +97,10 @@ constexpr h5::Element element_of<double>() { return h5::Element::f64; }
 template <class T>
 std::vector<T> ResultReader::read_rows(const std::string& dataset, std::int64_t first, std::int64_t count) const {
     const h5::Dataset set = open_checked(dataset, element_of<T>());
-    if (first < 0 || count < 0 || first + count > set.rows()) {
+    if (first < 0 || count < 0 || first > set.rows() || count > set.rows() - first) {
         throw InputError(path_ + " dataset " + dataset + ": has " + std::to_string(set.rows()) + " rows, rows up to " + std::to_string(first + count) + " were asked for");
     }
-    std::vector<T> values(static_cast<std::size_t>(count) * set.row_bytes() / sizeof(T));
+    std::vector<T> values(static_cast<std::size_t>(count) * (set.row_bytes() / sizeof(T)));
     h5::read_rows(set, first, count, std::as_writable_bytes(std::span(values)));
     return values;
 }
@@ -133,7 +155,7 @@ std::vector<std::string> ResultReader::read_texts(const std::string& dataset) co
 
 std::vector<std::byte> ResultReader::read_bytes(const std::string& dataset, std::int64_t first, std::int64_t count) const {
     const h5::Dataset set = h5::open_dataset(file_, dataset);
-    if (first < 0 || count < 0 || first + count > set.rows()) {
+    if (first < 0 || count < 0 || first > set.rows() || count > set.rows() - first) {
         throw InputError(path_ + " dataset " + dataset + ": has " + std::to_string(set.rows()) + " rows, rows up to " + std::to_string(first + count) + " were asked for");
     }
     std::vector<std::byte> bytes(static_cast<std::size_t>(count) * set.row_bytes());
@@ -143,12 +165,18 @@ std::vector<std::byte> ResultReader::read_bytes(const std::string& dataset, std:
 
 std::size_t ResultReader::row_bytes(const std::string& dataset) const { return h5::open_dataset(file_, dataset).row_bytes(); }
 
-nlohmann::ordered_json ResultReader::summary() const { return nlohmann::ordered_json::parse(read_texts("summary").at(0)); }
+nlohmann::ordered_json ResultReader::summary() const {
+    const std::vector<std::string> texts = read_texts("summary");
+    return parse_stored<nlohmann::ordered_json>(path_, "its summary", texts.empty() ? std::string() : texts.front());
+}
 
 std::vector<InputFile> ResultReader::inputs() const {
     std::vector<InputFile> inputs;
-    for (const auto& one : nlohmann::json::parse(h5::read_text_attribute(file_, "/", "inputs").value_or("[]"))) {
-        inputs.push_back({one.at("role").get<std::string>(), one.at("name").get<std::string>(), one.at("sha256").get<std::string>()});
+    const auto stored = parse_stored<nlohmann::json>(path_, "its list of inputs", h5::read_text_attribute(file_, "/", "inputs").value_or("[]"));
+    try {
+        for (const auto& one : stored) inputs.push_back({one.at("role").get<std::string>(), one.at("name").get<std::string>(), one.at("sha256").get<std::string>()});
+    } catch (const nlohmann::json::exception&) {
+        throw InputError(path_ + ": its list of inputs is not as docs/formats/common.md says; the file is damaged");
     }
     return inputs;
 }

@@ -373,6 +373,11 @@ OpenedResult open_result_file(const mpi::Communicator& comm, Log& log, const Run
     const std::string part_path = base + ".h5.part";
     const std::string lock_path = base + ".lock";
     auto lock = std::make_shared<RunLock>();
+    const std::string example = to_string({plan.prefix, plan.model, plan.range, plan.suffix, timestamp_now(), "h5"});
+    // A name that cannot be read back would hide the result from later phases, and from this run started again.
+    if (const auto name = parse_file_name(example); !name || name->prefix != plan.prefix || name->range != plan.range) {
+        throw InternalError("a result named " + example + " would not be found again: the range must be FIRST-LAST");
+    }
 
     const std::string decision = mpi::on_first_rank(comm, [&]() -> std::string {
         std::error_code error;

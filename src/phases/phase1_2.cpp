@@ -209,7 +209,8 @@ Report run_phase1_2(Context& context, const Phase12Options& options) {
     plan.folder = context.folder("phase1_2");
     plan.prefix = "temperatures";
     plan.model = study.model.files.name;
-    plan.range = options.part;
+    plan.range = study.dataset.identity().at("start").dump() + "-" + study.dataset.identity().at("end").dump();
+    plan.suffix = options.part;
     plan.sizes = {{"problem", static_cast<std::int64_t>(wanted.size())},
                   {"row", generation.rows()},
                   {"token", options.writing.max_new_tokens},

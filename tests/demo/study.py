@@ -163,9 +163,13 @@ def main():
             os.remove(report["result"])
             os.remove(report["result"][:-3] + ".json")
         # A second start finds everything finished.
-        before = time.monotonic()
-        again, out = run(arguments.data, 2, "pva_phase1", "--model", MODEL, "--problems", PROBLEMS, "--max-new-tokens", "128", "--threads", "1")
-        check("nothing to do" in out and again["result"] == one["result"], "a finished run was done again")
+        for first, name, options in [
+                (one, "pva_phase1", ["--max-new-tokens", "128"]),
+                (sampled, "pva_phase1_2", ["--max-new-tokens", "128", "--part", "tuning", "--temperatures", "0.5,1.2", "--samples", "3", "--test-seconds", "2"]),
+                (two, "pva_phase2", ["--sae", SAES, "--general-text", TEXT, "--general-tokens", "256", "--group-by", "family", "--permutations", "1000"]),
+                (three, "pva_phase3", ["--sae", SAES, "--candidates", "5"])]:
+            again, out = run(arguments.data, 2, name, "--model", MODEL, "--problems", PROBLEMS, *([] if name == "pva_phase3" else ["--threads", "1"]), *options)
+            check("nothing to do" in out and again["result"] == first["result"], f"{name}: a finished run was done again")
         print(f"solved {summary['solved']} of {n_problems}")
         return
     folder = tempfile.mkdtemp(prefix="pva_ranks_")

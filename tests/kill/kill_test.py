@@ -189,7 +189,7 @@ def main():
                     fail(f"USR1 gave {code}")
             found = result_in(data)
             if len(found) != 1:
-                fail(f"round {rounds}: {len(found)} result files")
+                fail(f"round {rounds}: {len(found)} result files; a run that was killed after its result had its name must find it when it is started again")
             rest = [p for p in glob.glob(os.path.join(data, "*", "*")) if ".part" in p or ".segment" in p or p.endswith((".new", ".layout", ".lock"))]
             rest = [p for p in rest if os.path.basename(p).startswith(arguments.name)]
             if rest:

@@ -78,6 +78,7 @@ BARE_H5 = [
     ("src/io/h5.cpp", "H5Dopen2", 1, "as H5Fis_hdf5"),
     ("src/io/h5.cpp", "H5Lexists", 1, "a missing group on the way means: not there"),
     ("src/io/h5.cpp", "H5Tget_size", 2, "returns a size, 0 for failure, no code"),
+    ("src/io/h5.cpp", "H5Dget_storage_size", 1, "returns a size, 0 for failure, which is refused"),
 ]
 
 # Words that name one person's machine or a package registry's address; split so that this file does not hold them.
@@ -360,7 +361,7 @@ GOOD = {
     "src/io/h5.cpp": "// H.\n#include \"pva/io/h.h\"\n#define PVA_H5(call, where) checked((call), #call, (where))\n"
                      "#if H5_VERSION_GE(1, 12, 0)\n#endif\nvoid f() { Handle x(k, PVA_H5(H5Screate(H5S_SCALAR), w)); }\n"
                      "void g() { H5dont_atexit(); H5Eset_auto2(); H5Ewalk2(); H5Eclear2(); H5Eclear2(); H5Fclose(1); H5Gclose(1); H5Dclose(1); H5Sclose(1);\n"
-                     "H5Pclose(1); H5Tclose(1); H5Aclose(1); H5Fis_hdf5(p); H5Fopen(p); H5Dopen2(p); H5Lexists(p); H5Tget_size(t); H5Tget_size(t); }\n",
+                     "H5Pclose(1); H5Tclose(1); H5Aclose(1); H5Fis_hdf5(p); H5Fopen(p); H5Dopen2(p); H5Lexists(p); H5Tget_size(t); H5Tget_size(t); H5Dget_storage_size(d); }\n",
     "tests/unit/core/a_test.cpp": "// Test.\n#include \"pva/core/a.h\"\n",
     "docs/running.md": "Take phases/work.h or $HOME/root or ../work, https://example.org/work/a, a/root/b\n",
 }

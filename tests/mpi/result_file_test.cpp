@@ -223,6 +223,13 @@ BOOST_AUTO_TEST_CASE(a_run_that_is_held_is_refused) {
     held.file->leave_unfinished();
 }
 
+BOOST_AUTO_TEST_CASE(a_result_that_could_not_be_found_again_is_refused) {
+    const Folder folder;
+    io::RunPlan plan = plan_for(folder.path, 2);
+    plan.range = "tuning";
+    BOOST_CHECK_THROW(io::open_result_file(test_world(), quiet(), plan, at_creation(2)), InternalError);
+}
+
 BOOST_AUTO_TEST_CASE(ragged_units_go_through_segments) {
     const std::int64_t n = 9;
     Folder folder;

@@ -144,8 +144,8 @@ PartitionName=other Nodes={host} MaxTime=60 State=UP
                     text += f"--- {name}\n{file.read()[-2500:]}\n"
         return text
 
-    def run(self, *command, check=True, cwd=None, **environment):
-        result = subprocess.run(command, env={**self.environment, **environment}, cwd=cwd, capture_output=True, text=True, timeout=120)
+    def run(self, *command, check=True, cwd=None, timeout=120, **environment):
+        result = subprocess.run(command, env={**self.environment, **environment}, cwd=cwd, capture_output=True, text=True, timeout=timeout)
         if check and result.returncode != 0:
             raise RuntimeError(f"{' '.join(command)} ended with {result.returncode}: {result.stdout}{result.stderr}")
         return result

@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import traceback
 
 import cluster
 
@@ -32,7 +33,8 @@ PROBLEMS = os.path.join(DEMO, "problems.jsonl")
 MODEL = os.path.join(DEMO, "model")
 SAES = os.path.join(DEMO, "saes")
 TEXT = os.path.join(DEMO, "general_text.jsonl")
-PHASE1 = ["--max-new-tokens", "64", "--threads", "1", "--test-seconds", "2"]
+TEST_SECONDS = 2
+PHASE1 = ["--max-new-tokens", "64", "--threads", "1", "--test-seconds", str(TEST_SECONDS)]
 
 
 def check(condition, message):
@@ -48,7 +50,7 @@ def directly(slurm, ranks, name, *options):
     """An executable without Slurm; the path of its result."""
     summary = os.path.join(slurm.folder, "direct.json")
     result = slurm.run("mpirun", "--oversubscribe", "--bind-to", "none", "-n", str(ranks), os.path.join(arguments.bin, name), "--json", summary,
-                       *options, check=False)
+                       *options, check=False, timeout=300)
     check(result.returncode == 0, f"{name} without Slurm ended with {result.returncode}\n{result.stdout[-2000:]}{result.stderr[-2000:]}")
     with open(summary) as file:
         return json.load(file)["result"]
@@ -85,9 +87,11 @@ def equal(a, b):
     check(result.returncode == 0, f"{a} and {b} differ: {result.stdout}{result.stderr}")
 
 
-def slow_problems(folder, count, seconds):
-    """Problems whose tests sleep and burn nothing: runs that last, on any machine. An endless program meets the wall limit before that of
-    processor time then, whatever else the machine does."""
+def slow_problems(folder, count, seconds=1.0):
+    """Problems whose tests sleep and burn nothing: runs that last, on any machine. An endless program is then neither busy nor idle when its
+    time is over. Its verdict does not depend on the machine's load only where it sleeps far more than the tenth of its time that a busy
+    program may lose (exec/server.cpp): waiting for a processor can make its time three times as long, and 0.2 of 2 seconds was a matter of luck."""
+    check(0.4 * TEST_SECONDS <= seconds <= 0.6 * TEST_SECONDS, f"{seconds} s of sleep in {TEST_SECONDS} s: endless programs would have one verdict or the other")
     path = os.path.join(folder, "slow.jsonl")
     with open(PROBLEMS) as problems, open(path, "w") as slow:
         for line in list(problems)[:count]:
@@ -101,16 +105,15 @@ def study(slurm):
     where = os.path.join(slurm.folder, "work")
     os.makedirs(where)
     data = os.path.join(where, "data")
-    problems = slow_problems(slurm.folder, 72, 0.2)
-    shown = slurm.run("bash", script("pipeline"), "--model", MODEL, "--problems", problems, "--sae", SAES, "--general-text", TEXT, "--data", data,
+    shown = slurm.run("bash", script("pipeline"), "--model", MODEL, "--problems", PROBLEMS, "--sae", SAES, "--general-text", TEXT, "--data", data,
                       "--pieces", "3", "--sbatch", "--time=10 --mem=1G --cpus-per-task=1", "--phase0", "--end 70", "--phase1", "--end 70 " + " ".join(PHASE1),
                       "--phase2", "--threads 1 --general-tokens 48", "--phase3", "--candidates 2", cwd=where, PVA_BIN=arguments.bin).stdout
     jobs = [line.split() for line in shown.splitlines()]
     check([name for name, _ in jobs] == ["phase0", "phase1", "merge", "phase1_1", "phase2", "phase3"], f"the chain: {shown}")
     # Meanwhile the same piece of the study in one run, with other ranks.
     alone = os.path.join(slurm.folder, "alone")
-    directly(slurm, 1, "pva_phase0", "--problems", problems, "--data", alone, "--end", "70")
-    whole = directly(slurm, 1, "pva_phase1", "--model", MODEL, "--problems", problems, "--data", alone, "--end", "70", *PHASE1)
+    directly(slurm, 1, "pva_phase0", "--problems", PROBLEMS, "--data", alone, "--end", "70")
+    whole = directly(slurm, 1, "pva_phase1", "--model", MODEL, "--problems", PROBLEMS, "--data", alone, "--end", "70", *PHASE1)
     for name, job in jobs:
         if name == "phase1":
             continue  # an array; the merge waits for it
@@ -120,11 +123,11 @@ def study(slurm):
     check(len(glob.glob(os.path.join(data, "phase1_0", "dataset_*.h5"))) == 4, "three pieces and their merge were expected")
     equal(result_of(alone, "phase0", "difficulty"), result_of(data, "phase0", "difficulty"))
     equal(whole, result_of(data, "phase1_0", "dataset_model_0-70"))
-    equal(directly(slurm, 1, "pva_phase1_1", "--problems", problems, "--data", alone), result_of(data, "phase1_1", "splits"))
-    latents = directly(slurm, 1, "pva_phase2", "--model", MODEL, "--problems", problems, "--data", alone, "--sae", SAES, "--general-text", TEXT, "--threads", "1",
+    equal(directly(slurm, 1, "pva_phase1_1", "--problems", PROBLEMS, "--data", alone), result_of(data, "phase1_1", "splits"))
+    latents = directly(slurm, 1, "pva_phase2", "--model", MODEL, "--problems", PROBLEMS, "--data", alone, "--sae", SAES, "--general-text", TEXT, "--threads", "1",
                        "--general-tokens", "48")
     equal(latents, result_of(data, "phase2", "latents"))
-    validation = directly(slurm, 1, "pva_phase3", "--model", MODEL, "--problems", problems, "--data", alone, "--sae", SAES, "--candidates", "2")
+    validation = directly(slurm, 1, "pva_phase3", "--model", MODEL, "--problems", PROBLEMS, "--data", alone, "--sae", SAES, "--candidates", "2")
     equal(validation, result_of(data, "phase3", "validation"))
     # A chain whose first link breaks: the second one never starts.
     shown = slurm.run("bash", script("pipeline"), "--problems", os.path.join(where, "nothing.jsonl"), "--data", data, "--phases", "0,1_1", "--sbatch", "--mem=1G",
@@ -139,7 +142,7 @@ def study(slurm):
 def launchers(slurm):
     where = os.path.join(slurm.folder, "work")
     os.makedirs(where)
-    options = ["--model", MODEL, "--problems", slow_problems(slurm.folder, 16, 0.2), *PHASE1]
+    options = ["--model", MODEL, "--problems", slow_problems(slurm.folder, 16), *PHASE1]
     small = ["--time=10", "--mem=1G", "--cpus-per-task=1"]
     jobs = {}
     for name, launcher, ranks in [("mpirun", "mpirun --bind-to none", 2), ("srun", "srun --mpi=pmix --kill-on-bad-exit=1", 2)]:
@@ -150,7 +153,7 @@ def launchers(slurm):
         check("\n2 ranks\n" in output(where, job), f"{name}: {output(where, job)}")
     equal(result_of(os.path.join(where, "mpirun"), "phase1_0", "dataset"), result_of(os.path.join(where, "srun"), "phase1_0", "dataset"))
     # USR1 reaches the ranks through srun too, and 75 comes back: the job is requeued.
-    slow = slow_problems(slurm.folder, 60, 1)
+    slow = slow_problems(slurm.folder, 60)
     job = submit(slurm, where, *small, "--ntasks-per-node=2", script("phase1"), "--model", MODEL, "--problems", slow, "--data", os.path.join(where, "stopped"),
                  "--batch-size", "2", *PHASE1, PVA_LAUNCHER="srun --mpi=pmix --kill-on-bad-exit=1", PVA_BIN=arguments.bin, PVA_HOME=arguments.source)
     slurm.until(lambda: glob.glob(os.path.join(where, "stopped", "phase1_0", "*.part")), "the run begins", 60)
@@ -184,7 +187,7 @@ def launchers(slurm):
 def limit(slurm):
     where = os.path.join(slurm.folder, "work")
     os.makedirs(where)
-    slow = slow_problems(slurm.folder, 200, 0.5)
+    slow = slow_problems(slurm.folder, 100)
     options = ["--model", MODEL, "--problems", slow, *PHASE1, "--batch-size", "2"]
     data = os.path.join(where, "data")
     # One minute is the shortest limit there is. Slurm looks twice a minute and may send the signal up to a minute early.
@@ -216,7 +219,7 @@ def limit(slurm):
 def cancel(slurm):
     where = os.path.join(slurm.folder, "work")
     os.makedirs(where)
-    slow = slow_problems(slurm.folder, 40, 1)
+    slow = slow_problems(slurm.folder, 40)
     options = ["--model", MODEL, "--problems", slow, *PHASE1, "--batch-size", "4"]
     data = os.path.join(where, "data")
     sbatch = ["--time=10", "--mem=1G", "--ntasks-per-node=2", "--cpus-per-task=1", script("phase1"), *options, "--data", data]
@@ -252,8 +255,10 @@ def main():
             print(f"Slurm is up after {time.monotonic() - before:.1f} s")
             try:
                 {"study": study, "launchers": launchers, "limit": limit, "cancel": cancel}[arguments.mode](slurm)
-            except (AssertionError, RuntimeError) as error:
-                print(f"{slurm.logs()}\nFAILED: {error}")
+            except Exception as error:
+                # What failed stands last, in one line: a log that is cut still shows it.
+                line = next((frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.name == arguments.mode), 0)
+                print(f"{slurm.logs()}\n{error}\nFAILED: {arguments.mode}, line {line}: {(str(error) or repr(error)).splitlines()[0]}", flush=True)
                 return 1
     finally:
         shutil.rmtree(folder, ignore_errors=True)

@@ -123,6 +123,7 @@ BOOST_AUTO_TEST_CASE(timeouts_keep_their_names_on_a_loaded_machine) {
     }
     BOOST_TEST(verdict_of("while True: pass\n") == Verdict::timeout_cpu);
     BOOST_TEST(verdict_of("import time\ntime.sleep(100)\n") == Verdict::timeout_wall);
+    BOOST_TEST(verdict_of("import time\ntime.sleep(0.3)\nwhile True: pass\n") == Verdict::timeout_wall);
     for (const pid_t child : crowd) {
         kill(child, SIGKILL);
         waitpid(child, nullptr, 0);

@@ -263,4 +263,13 @@ BOOST_AUTO_TEST_CASE(handles_move_and_close_once) {
     BOOST_TEST(h5::library_version().find('.') != std::string::npos);
 }
 
+// A few hundred bytes can claim any size in chunks that are never written; sizes that overflow would end in writing past a buffer.
+BOOST_AUTO_TEST_CASE(sizes_that_no_file_holds) {
+    const h5::File file = h5::open_readonly(std::string(PVA_SOURCE_DIR) + "/tests/golden/hdf5/giant.h5");  // tests/reference/make_hostile_hdf5.py
+    check_fails<InputError>([&] { h5::open_dataset(file, "wraps"); }, {"wraps", "damaged"});
+    check_fails<InputError>([&] { h5::open_dataset(file, "more"); }, {"more", "damaged"});
+    check_fails<InputError>([&] { h5::open_dataset(file, "nothing_behind_it"); }, {"claims 2147483648 bytes", "holds 0"});
+    BOOST_TEST(h5::open_dataset(file, "small").row_bytes() == 16u);
+}
+
 BOOST_AUTO_TEST_SUITE_END()

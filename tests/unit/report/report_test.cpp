@@ -1,0 +1,200 @@
+// The report: what is escaped, what is missing, what is damaged, and numbers of its curves.
+#define BOOST_TEST_MODULE report
+#include <boost/test/unit_test.hpp>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <nlohmann/json.hpp>
+
+#include "../export/made_file.h"
+#include "../npz/npz_writer.h"
+#include "pva/core/error.h"
+#include "pva/core/log.h"
+#include "pva/phases/report.h"
+#include "pva/phases/report_sections.h"
+#include "pva/phases/schemas.h"
+#include "pva/stats/classification.h"
+#include "pva/stats/ranks.h"
+
+using namespace pva;
+using test::bytes_of;
+
+namespace {
+
+const test::ScratchFolder& scratch() {
+    static const test::ScratchFolder folder("report");
+    return folder;
+}
+
+std::string text_of(const std::string& path) {
+    std::ifstream file(path, std::ios::binary);
+    return {std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
+}
+
+std::size_t count(const std::string& text, const std::string& what) {
+    std::size_t n = 0;
+    for (std::size_t at = 0; (at = text.find(what, at)) != std::string::npos; at += what.size()) ++n;
+    return n;
+}
+
+const std::string evil = "</title></pre><script>alert(1)</script><img src=x onerror='alert(2)'>\"`touch /tmp/pva_report_evil`$(id)\xff";
+
+/// A dataset of four programs whose every text is hostile.
+void write_dataset(const std::string& folder, test::MadeFile made = {}) {
+    made.sizes = {{"unit", 4}, {"problem", 4}, {"row", 4}, {"layer", 1}, {"d_model", 2}, {"token", 3}, {"family_bytes", 128}, {"sha256_digits", 64}, {"output_bytes", 256}, {"detail_bytes", 256}};
+    made.content.try_emplace("task_id", bytes_of(std::vector<std::int64_t>{1, 2, 3, 4}));
+    made.content.try_emplace("passed", bytes_of(std::vector<std::uint8_t>{1, 0, 1, 0}));
+    made.content.try_emplace("complexity", bytes_of(std::vector<std::int32_t>{1, 2, 5, -1}));
+    const std::vector<std::string> texts(4, evil);
+    made.content.try_emplace("program", bytes_of(texts, 256));
+    made.content.try_emplace("raw_output", bytes_of(texts, 256));
+    made.content.try_emplace("family", bytes_of(texts, 128));
+    nlohmann::json identity = {{"phase", "1"}, {"model", evil.substr(0, evil.size() - 1)}, {"prompt", "<b>"}, {"temperature", 0.0}, {"problems", "p"}};
+    made.identity = identity.dump();
+    nlohmann::json summary = {{"verdicts", {{"<i>x</i>", 3}, {"passed", 1}}}};
+    made.summary = summary.dump();
+    test::write_made_file(folder + "/phase1_0/dataset_m_0-3_2026-01-01_00-00-00.h5", phases::dataset_schema(), made);
+}
+
+/// The page of a folder; requires that it is one with nothing in it that runs or loads.
+std::string page_of(const std::string& folder, phases::ReportOptions options = {}) {
+    Log log(0, LogLevel::error);
+    options.folder = folder;
+    options.output = scratch().file("page.html");
+    phases::run_report(log, options);
+    const std::string page = text_of(options.output);
+    BOOST_TEST(page.starts_with("<!DOCTYPE html>"));
+    BOOST_TEST(page.ends_with("</html>\n"));
+    for (const std::string bad : {"<script", "<img", "<b>", "<i>x", "onerror='", " onload", "javascript:", "src=\"", "@import", "url("}) BOOST_TEST(page.find(bad) == std::string::npos, "the page holds " + bad);
+    BOOST_TEST(count(page, "<div") == count(page, "</div>"));
+    BOOST_TEST(count(page, "<svg") == count(page, "</svg>"));
+    BOOST_TEST(count(page, "<figure") == count(page, "</figure>"));
+    BOOST_TEST(!std::filesystem::exists("/tmp/pva_report_evil"));
+    return page;
+}
+
+}  // namespace
+
+BOOST_AUTO_TEST_CASE(escaping) {
+    BOOST_TEST(phases::html_escape("a<b>&\"'c") == "a&lt;b&gt;&amp;&quot;&#39;c");
+    BOOST_TEST(phases::html_escape(std::string("x\0y\x1b\x7f\r\t\n\xff", 9)) == "x\xEF\xBF\xBDy\xEF\xBF\xBD\xEF\xBF\xBD\xEF\xBF\xBD\t\n\xEF\xBF\xBD");
+    BOOST_TEST(phases::html_escape("\xC3\xA4") == "\xC3\xA4");
+    phases::Plot plot;
+    plot.x_label = "a'b\nset output 'x' `id` $(id) \"$d\" \\ | ! {";
+    plot.series.push_back({phases::PlotSeries::Kind::line, "it's `touch x`", "#000000", {1, 2, 3}, {1, std::nan(""), 3}, {}, {}});
+    const std::string script = phases::plot_script(plot);
+    BOOST_TEST(script.find("set xlabel 'a?b?set output ?x? ?id? ?(id) ??d? ? ? ? ?'\n") != std::string::npos, script);
+    BOOST_TEST(script.find("title 'it?s ?touch x?'") != std::string::npos, script);
+    BOOST_TEST(script.find("\n1.0 1.0\n3.0 3.0\nEND\n") != std::string::npos, script);
+    BOOST_TEST(script.find('`') == std::string::npos);
+}
+
+BOOST_AUTO_TEST_CASE(links_and_names) {
+    const std::string scope = "/x/models--google--gemma-scope-2b-pt-res/snapshots/a/layer_12/width_16k/average_l0_82/params.npz";
+    BOOST_TEST(phases::neuronpedia_link(scope, 12, 345) == "https://www.neuronpedia.org/gemma-2-2b/12-gemmascope-res-16k/345");
+    BOOST_TEST(phases::neuronpedia_link("gemma-scope-9b-pt-res/layer_41/width_16k/average_l0_113", 41, 0) == "https://www.neuronpedia.org/gemma-2-9b/41-gemmascope-res-16k/0");
+    BOOST_TEST(phases::neuronpedia_link(scope, 11, 345).empty());                                                              // another layer
+    BOOST_TEST(phases::neuronpedia_link("gemma-scope-2b-pt-res/layer_12/width_16k/average_l0_176/params.npz", 12, 1).empty());  // not the canonical one
+    BOOST_TEST(phases::neuronpedia_link("gemma-scope-2b-pt-res/layer_12/width_65k/average_l0_82/params.npz", 12, 1).empty());
+    BOOST_TEST(phases::neuronpedia_link("gemma-scope-9b-it-res/layer_12/width_16k/average_l0_130/params.npz", 12, 1).empty());
+    BOOST_TEST(phases::neuronpedia_link("mine/layer_12/width_16k/average_l0_82/params.npz", 12, 1).empty());
+
+    phases::LatentGrid grid;
+    grid.layers = {2, 10};
+    grid.n_latents = 4;
+    grid.score = {0, 0, 0, 0, 0, 0, 0, -1};
+    const auto chosen = phases::named_latent(grid, "10/3");
+    BOOST_TEST((chosen.layer == 10 && chosen.latent == 3 && chosen.layer_index == 1 && !chosen.speaks_for_right));
+    BOOST_TEST(phases::named_latent(grid, "L2-0").speaks_for_right);
+    for (const std::string bad : {"", "10", "10/", "/3", "10/4", "3/1", "10/-1", "10/3x", "L10", "a/b", "10/99999999999"}) BOOST_CHECK_THROW(phases::named_latent(grid, bad), UsageError);
+}
+
+BOOST_AUTO_TEST_CASE(curves) {
+    const std::vector<double> scores = {3, 1, 2, 2, 0, 3, -1};
+    const std::vector<std::uint8_t> labels = {1, 0, 1, 0, 0, 1, 1};
+    const phases::ScoreCurve curve = phases::score_curve(scores, labels);
+    // The area under the curve is the AUROC, the steps of precision the average precision.
+    double area = 0;
+    double precision = 0;
+    for (std::size_t i = 1; i < curve.recall.size(); ++i) {
+        area += (curve.false_positive_rate[i] - curve.false_positive_rate[i - 1]) * (curve.recall[i] + curve.recall[i - 1]) / 2;
+        precision += (curve.recall[i] - curve.recall[i - 1]) * curve.precision[i];
+    }
+    const auto groups = stats::split_by_label(scores, labels);
+    BOOST_TEST(area == stats::auroc(groups.positives, groups.negatives), boost::test_tools::tolerance(1e-12));
+    BOOST_TEST(precision == stats::average_precision(scores, labels), boost::test_tools::tolerance(1e-12));
+    BOOST_TEST(curve.called.size() == 6u);  // (0, 0) and five distinct scores
+    BOOST_TEST(curve.f1[1] == 2.0 * 2 / (2 + 4));
+    BOOST_TEST((curve.recall.back() == 1 && curve.false_positive_rate.back() == 1 && curve.called.back() == 1));
+    BOOST_TEST(phases::score_curve(std::vector<double>{1, 2}, std::vector<std::uint8_t>{1, 1}).called.empty());
+    BOOST_TEST(phases::score_curve({}, {}).called.empty());
+    BOOST_CHECK_THROW(phases::score_curve(std::vector<double>{std::nan("")}, std::vector<std::uint8_t>{1}), InputError);
+}
+
+BOOST_AUTO_TEST_CASE(contexts) {
+    phases::ShownContext context{evil, {{"a<b", 0.0}, {"\n", 0.1}, {"<script>", 2.0}, {"", 0.5}}, 2, 2.0};
+    const std::string html = phases::contexts_html({context});
+    BOOST_TEST(html.find("<script") == std::string::npos);
+    BOOST_TEST(html.find("a&lt;b<i class=\"t1\" title=\"0.100\">\n</i><i class=\"t5 tm\" title=\"2.000\">&lt;script&gt;</i><i class=\"t2\"") != std::string::npos, html);
+}
+
+BOOST_AUTO_TEST_CASE(hostile_texts_and_missing_phases) {
+    const std::string folder = scratch().file("evil");
+    write_dataset(folder);
+    const std::string page = page_of(folder);
+    BOOST_TEST(page.find("&lt;script&gt;alert(1)&lt;/script&gt;") != std::string::npos);
+    BOOST_TEST(page.find("2 of 4 programs pass") != std::string::npos);
+    for (const std::string section : {"study", "solved", "latents", "chosen", "detection", "writing", "steering", "caveats"}) BOOST_TEST(count(page, "<h2 id=\"" + section + "\"") == 1u, section);
+    for (const std::string phase : {"pva_phase1_2", "pva_phase2", "pva_phase3"}) BOOST_TEST(page.find(phase + " does it") != std::string::npos, phase);
+    BOOST_TEST(page == page_of(folder));  // the same results, the same page
+}
+
+BOOST_AUTO_TEST_CASE(damaged_files_spoil_their_part_only) {
+    const std::string folder = scratch().file("damaged");
+    test::MadeFile made;
+    made.other_shape["complexity"] = {3};
+    write_dataset(folder, made);
+    test::MadeFile difficulty;
+    difficulty.sizes = {{"unit", 2}, {"problem", 2}, {"name_bytes", 4}};
+    difficulty.complete = 0;
+    test::write_made_file(folder + "/phase0/difficulty_p_0-1_2026-01-01_00-00-00.h5", phases::difficulty_schema(), difficulty);
+    scratch().write("damaged/phase2/latents_m_0-3_selection_2026-01-01_00-00-00.h5", "this is no HDF5");
+    std::filesystem::create_directories(folder + "/phase3/validation_m_0-3_2026-01-01_00-00-00.h5");
+    const std::string page = page_of(folder);
+    BOOST_TEST(page.find("dataset complexity: has 3 values, expected 4") != std::string::npos);
+    BOOST_TEST(page.find("not complete") != std::string::npos);
+    BOOST_TEST(page.find("not an HDF5 file") != std::string::npos);
+    BOOST_TEST(page.find("What to keep in mind") != std::string::npos);
+}
+
+BOOST_AUTO_TEST_CASE(without_gnuplot) {
+    const std::string folder = scratch().file("plain");
+    write_dataset(folder);
+    const std::string path = std::getenv("PATH");
+    ::setenv("PATH", scratch().file("empty").c_str(), 1);
+    const std::string page = page_of(folder);
+    ::setenv("PATH", path.c_str(), 1);
+    BOOST_TEST(page.find("<svg") == std::string::npos);
+    BOOST_TEST(page.find("gnuplot is not installed") != std::string::npos);
+}
+
+BOOST_AUTO_TEST_CASE(bad_input) {
+    Log log(0, LogLevel::error);
+    phases::ReportOptions options;
+    BOOST_CHECK_THROW(phases::run_report(log, options), UsageError);
+    options.folder = scratch().file("nowhere");
+    BOOST_CHECK_THROW(phases::run_report(log, options), InputError);
+    std::filesystem::create_directories(options.folder);
+    BOOST_CHECK_THROW(phases::run_report(log, options), InputError);
+    options.folder = scratch().file("some");
+    write_dataset(options.folder);
+    options.latent = "3/4";
+    BOOST_CHECK_THROW(phases::run_report(log, options), InputError);  // no latents there
+    options.latent = "";
+    options.output = "/proc/nothing/report.html";
+    BOOST_CHECK_THROW(phases::run_report(log, options), IoError);
+    options.output = scratch().file("other.html");
+    options.model = "another";
+    BOOST_CHECK_THROW(phases::run_report(log, options), InputError);
+}
