@@ -146,7 +146,7 @@ def main():
         check(stages["result"] == three["result"] and "When does it know?" in table, "phase 3 with activations")
         course = stages["summary"]["stages"]["stages"]
         check([s["stage"] for s in course] == ["last-prompt", "signature-end"] + [f"tenth-{i}" for i in range(1, 11)] + ["last-token"], f"stages: {[s['stage'] for s in course]}")
-        check(course[0]["tokens_written"] == 0 and all(a["tokens_written"] <= b["tokens_written"] for a, b in zip(course[1:], course[2:])), "tokens written at the stages")
+        check(course[0]["tokens_written"] == 0 and all(a["tokens_written"] <= b["tokens_written"] for a, b in zip(course[2:], course[3:])), "tokens written at the stages")
         check(course[0]["baselines"][2]["auroc"] is None and course[-1]["baselines"][2]["auroc"] > 0.6, "log-probability so far")
         same = [[d["auroc"] for d in course[i]["detectors"]] for i in (11, 12)]
         check(same[0] == same[1], f"the last tenth ends with the last token: {same}")
