@@ -77,17 +77,18 @@ Json class_json(const ClassSums& sums) {
 }
 
 /// Adds what an SAE makes of rows [n, d]; hands the codes on when wanted. `classes` may be empty: then all rows count as rest.
-void measure(const sae::Sae& sae, std::span<const float> rows, std::span<const PositionClass> classes, const kernels::ThreadPool& pool, ClassSums& sums, CodeSpool* spool) {
+void measure(const sae_aten::Coder& coder, std::span<const float> rows, std::span<const PositionClass> classes, const kernels::ThreadPool& pool, ClassSums& sums, CodeSpool* spool) {
+    const sae::Sae& sae = coder.sae();
     const std::size_t n = rows.size() / sae.d_in;
     std::vector<float> x_hat;
     for (std::size_t first = 0; first < n; first += rows_of_call) {
         const std::size_t count = std::min(rows_of_call, n - first);
         const auto part = rows.subspan(first * sae.d_in, count * sae.d_in);
-        const sae::CsrRows codes = sae::encode(sae, part, count, pool);
+        const sae::CsrRows codes = coder.encode(part, count, pool);
         if (spool != nullptr) spool->append(codes);
         if (sae.transcoder) continue;  // what it reconstructs is not what it reads
         x_hat.resize(part.size());
-        sae::decode(sae, codes, pool, x_hat);
+        coder.decode(codes, pool, x_hat);
         for (std::size_t i = 0; i < count; ++i) {
             const PositionClass where = classes.empty() ? PositionClass::rest : classes[first + i];
             const auto x = part.subspan(i * sae.d_in, sae.d_in);
@@ -186,7 +187,8 @@ Json gather_results(const mpi::Communicator& comm, const std::map<std::size_t, J
 // --- rows of a file ---------------------------------------------------------------------------------------------------
 
 /// Measures the one SAE on stored rows and dumps what it makes of them.
-Json check_activations(const CheckOptions& options, const sae::Sae& sae, const kernels::ThreadPool& pool, const Context& context) {
+Json check_activations(const CheckOptions& options, const sae_aten::Coder& coder, const kernels::ThreadPool& pool, const Context& context) {
+    const sae::Sae& sae = coder.sae();
     const std::size_t colon = options.activations.rfind(':');
     if (colon == std::string::npos || colon == 0 || colon + 1 == options.activations.size())
         throw UsageError("--activations " + options.activations + ": FILE.h5:DATASET is expected, for instance out.h5:sequence/0/resid_post");
@@ -225,10 +227,10 @@ Json check_activations(const CheckOptions& options, const sae::Sae& sae, const k
         const auto here = static_cast<std::size_t>(count * rows_of_first);
         x.resize(here * sae.d_in);
         io::h5::read_rows(rows, first, count, std::as_writable_bytes(std::span(x)));
-        const sae::CsrRows codes = sae::encode(sae, x, here, pool);
+        const sae::CsrRows codes = coder.encode(x, here, pool);
         entries += codes.latents.size();
         std::vector<float> x_hat(here * sae.d_out);
-        sae::decode(sae, codes, pool, x_hat, x);
+        coder.decode(codes, pool, x_hat, x);
         for (std::size_t i = 0; i < here && !sae.transcoder; ++i) {
             sae::add_row(sums.without_bos, std::span<const float>(x).subspan(i * sae.d_in, sae.d_in), std::span<const float>(x_hat).subspan(i * sae.d_out, sae.d_out),
                          codes.row_offsets[i + 1] - codes.row_offsets[i]);
@@ -285,18 +287,19 @@ struct SpliceResult {
     sae::QualitySums sums;
 };
 
-SpliceResult spliced(const model::Model& model, const Sequences& sequences, const sae::Sae& sae, model::Site site, int layer, const kernels::ThreadPool& pool) {
+SpliceResult spliced(const model::Model& model, const Sequences& sequences, const sae_aten::Coder& coder, model::Site site, int layer, const kernels::ThreadPool& pool) {
+    const std::size_t width = coder.sae().d_in;
     SpliceResult result;
     for (const auto& tokens : sequences) {
         const std::vector<PositionClass> classes = position_classes(tokens, model.config());
         const std::vector<float> logits = capture::logits_with_change(model, tokens, site, layer, [&](std::span<float> rows) {
-            const sae::CsrRows codes = sae::encode(sae, rows, tokens.size(), pool);
+            const sae::CsrRows codes = coder.encode(rows, tokens.size(), pool);
             std::vector<float> x_hat(rows.size());
-            sae::decode(sae, codes, pool, x_hat);
+            coder.decode(codes, pool, x_hat);
             for (std::size_t t = 0; t < tokens.size(); ++t) {
                 if (classes[t] == PositionClass::bos) continue;
-                const auto x = rows.subspan(t * sae.d_in, sae.d_in);
-                const auto y = std::span<const float>(x_hat).subspan(t * sae.d_in, sae.d_in);
+                const auto x = rows.subspan(t * width, width);
+                const auto y = std::span<const float>(x_hat).subspan(t * width, width);
                 sae::add_row(result.sums, x, y, codes.row_offsets[t + 1] - codes.row_offsets[t]);
                 std::copy(y.begin(), y.end(), x.begin());
             }
@@ -322,13 +325,13 @@ double ablated_loss(const model::Model& model, const Sequences& sequences, model
 }
 
 /// The site, one layer before and one after, with the reconstruction put in.
-Json splice_json(const model::Model& model, const Sequences& sequences, double clean, std::int64_t predicted, const sae::Sae& sae, const model::SitePoint& point, const kernels::ThreadPool& pool) {
+Json splice_json(const model::Model& model, const Sequences& sequences, double clean, std::int64_t predicted, const sae_aten::Coder& coder, const model::SitePoint& point, const kernels::ThreadPool& pool) {
     const auto per_token = [&](double loss) { return loss / static_cast<double>(predicted); };
     Json json = {{"sequences", sequences.size()}, {"predicted_tokens", predicted}, {"clean_loss", per_token(clean)}};
     json["layers"] = Json::array();
     for (int layer = *point.layer - 1; layer <= *point.layer + 1; ++layer) {
         if (layer < 0 || layer >= model.config().num_hidden_layers) continue;
-        const SpliceResult result = spliced(model, sequences, sae, point.site, layer, pool);
+        const SpliceResult result = spliced(model, sequences, coder, point.site, layer, pool);
         const double ablated = ablated_loss(model, sequences, point.site, layer);
         Json entry = {{"layer", layer}, {"own", layer == *point.layer}};
         entry.update(quality_json(result.sums));
@@ -383,7 +386,8 @@ Report run_check_sae(Context& context, const CheckOptions& options) {
     const kernels::ThreadPool pool(threads);
     std::vector<std::string> own_paths;
     for (const std::size_t i : own) own_paths.push_back(paths[i]);
-    SaeShelf shelf(own_paths, options.sae);
+    const model::Placement placement = place_model(context, options.placement);
+    SaeShelf shelf(own_paths, options.sae, placement);
 
     Report report;
     Json& summary = report.summary;
@@ -415,7 +419,6 @@ Report run_check_sae(Context& context, const CheckOptions& options) {
             }
         });
         model::set_threads(threads);
-        const model::Placement placement = place_model(context, options.placement);
         model = mpi::agreed(comm, [&] { return model::load_model(files, placement); });
         summary["model"] = files.name;
         summary["dtype"] = model::dtype_name(placement.dtype);
@@ -426,7 +429,7 @@ Report run_check_sae(Context& context, const CheckOptions& options) {
         for (std::size_t place = 0; place < own.size(); ++place) {
             const sae::Sae& sae = shelf.at(place);
             results[own[place]] = structure_json(sae, paths[own[place]], sae::source_sha256(sae::identify(paths[own[place]])));
-            if (!options.activations.empty()) results[own[place]]["quality"] = check_activations(options, sae, pool, context);
+            if (!options.activations.empty()) results[own[place]]["quality"] = check_activations(options, shelf.coder(place), pool, context);
         }
     });
 
@@ -487,7 +490,7 @@ Report run_check_sae(Context& context, const CheckOptions& options) {
             for (std::size_t place = 0; place < own.size(); ++place) {
                 const model::SitePoint& point = places.at(own[place]);
                 const auto spool = spools.find(own[place]);
-                measure(shelf.at(place), rows.at({point.site, *point.layer}), classes, pool, sums[own[place]], spool == spools.end() ? nullptr : &spool->second);
+                measure(shelf.coder(place), rows.at({point.site, *point.layer}), classes, pool, sums[own[place]], spool == spools.end() ? nullptr : &spool->second);
             }
             return {1, 0};
         });
@@ -518,7 +521,7 @@ Report run_check_sae(Context& context, const CheckOptions& options) {
                 if (sae.transcoder) continue;
                 json["quality"] = class_json(sums[own[place]]);
                 if (predicted > 0 && model::site_is_residual(point.site)) {
-                    json["splice"] = splice_json(*model, of_loss, clean, predicted, sae, point, pool);
+                    json["splice"] = splice_json(*model, of_loss, clean, predicted, shelf.coder(place), point, pool);
                     judge_neighbours(json);
                 }
             }

@@ -782,20 +782,18 @@ Report run_phase2(Context& context, const Phase2Options& options) {
     plan.identity["score"] = analysis::score_name(setup.rules.selection.score);
     plan.identity["general-threshold"] = setup.rules.selection.max_general_text_rate;
     plan.identity["min-rows"] = setup.rules.selection.min_rows;
-    {
-        PlacementOptions placement_options = options.placement;
-        placement_options.dtype = dtype;
-        const model::Placement placement = place_model(context, placement_options);
-        plan.identity["dtype"] = model::dtype_name(placement.dtype);
-        add_placement(plan.identity, placement, threads);
-    }
+    PlacementOptions placement_options = options.placement;
+    placement_options.dtype = dtype;
+    const model::Placement placement = place_model(context, placement_options);
+    plan.identity["dtype"] = model::dtype_name(placement.dtype);
+    add_placement(plan.identity, placement, threads);
     add_result_options(context, plan.identity);
     if (options.dry_run) return dry_run_report(context, plan, "blocks");
 
     io::OpenedResult opened = io::open_result_file(comm, context.log, plan, {});
     if (!opened.file) return report_from(mpi::agreed(comm, [&] { return io::ResultReader::open(opened.complete_path, latents_schema()); }));
 
-    const io::ResultReader codes = sparse_codes(context, study, program_rows, setup.saes, options.sae, threads, options.fresh);
+    const io::ResultReader codes = sparse_codes(context, study, program_rows, setup.saes, options.sae, placement, threads, options.fresh);
     const TextRates rates = text_rates(context, study.model, setup.saes, options.sae, options.site, setup.rules.text, options.placement, dtype, threads, options.fresh);
     mpi::agreed(comm, [&] {
         const auto sparse_ids = codes.read<std::int64_t>("task_id");

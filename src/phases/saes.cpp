@@ -216,22 +216,23 @@ SaeSet find_sae_set(Context& context, const SaeOptions& options, const std::vect
     return set;
 }
 
-SaeShelf::SaeShelf(std::vector<std::string> paths, const SaeOptions& options) : paths_(std::move(paths)), options_(load_options(options)), room_(options.memory_gb * 1e9) {}
+SaeShelf::SaeShelf(std::vector<std::string> paths, const SaeOptions& options, const model::Placement& placement)
+    : paths_(std::move(paths)), options_(load_options(options)), placement_(placement), room_(options.memory_gb * 1e9) {}
 
-const sae::Sae& SaeShelf::at(std::size_t index) {
+const sae_aten::Coder& SaeShelf::coder(std::size_t index) {
     const auto found = kept_.find(index);
-    if (found != kept_.end()) return found->second;
-    if (passing_ && passing_index_ == index) return *passing_;
+    if (found != kept_.end()) return found->second.coder;
+    if (passing_ && passing_index_ == index) return passing_->coder;
     passing_.reset();  // before the next one takes its memory
     const sae::SaeSource source = sae::identify(paths_.at(index));
     const auto bytes = static_cast<double>(sae::weight_bytes(sae::read_info(source, options_)));
     if (bytes <= room_) {
         room_ -= bytes;
-        return kept_.emplace(index, sae::load(source, options_)).first->second;
+        return kept_.try_emplace(index, sae::load(source, options_), placement_).first->second.coder;
     }
-    passing_ = sae::load(source, options_);
+    passing_.emplace(sae::load(source, options_), placement_);
     passing_index_ = index;
-    return *passing_;
+    return passing_->coder;
 }
 
 }  // namespace pva::phases

@@ -52,11 +52,12 @@ CodeBlock block_of(std::span<const std::byte> bytes) {
     return block;
 }
 
-CodeBlock encode_block(const sae::Sae& sae, const std::vector<float>& rows, const kernels::ThreadPool& pool) {
+CodeBlock encode_block(const sae_aten::Coder& coder, const std::vector<float>& rows, const kernels::ThreadPool& pool) {
+    const sae::Sae& sae = coder.sae();
     const std::size_t n = rows.size() / sae.d_in;
-    sae::CsrRows codes = sae::encode(sae, rows, n, pool);
+    sae::CsrRows codes = coder.encode(rows, n, pool);
     std::vector<float> x_hat(rows.size());
-    sae::decode(sae, codes, pool, x_hat, rows);
+    coder.decode(codes, pool, x_hat, rows);
     CodeBlock block;
     for (std::size_t i = 0; i < n; ++i) {
         double error = 0.0, norm = 0.0, norm_hat = 0.0, dot = 0.0;
@@ -79,7 +80,8 @@ CodeBlock encode_block(const sae::Sae& sae, const std::vector<float>& rows, cons
 
 }  // namespace
 
-io::ResultReader sparse_codes(Context& context, const Study& study, const ProgramRows& rows, const SaeSet& saes, const SaeOptions& options, int threads, bool fresh) {
+io::ResultReader sparse_codes(Context& context, const Study& study, const ProgramRows& rows, const SaeSet& saes, const SaeOptions& options,
+                              const model::Placement& placement, int threads, bool fresh) {
     const mpi::Communicator& comm = context.comm;
     std::vector<std::int64_t> programs;
     std::vector<std::int64_t> ids;
@@ -113,12 +115,13 @@ io::ResultReader sparse_codes(Context& context, const Study& study, const Progra
     plan.identity.update(rows.identity());
     plan.identity["saes"] = saes.hashes();
     plan.identity["sae-scale"] = options.scale;
+    plan.identity["coded_on"] = model::device_name(placement.device);
 
     io::OpenedResult opened = io::open_result_file(comm, context.log, plan, {});
     if (!opened.file) return mpi::agreed(comm, [&] { return io::ResultReader::open(opened.complete_path, sparse_schema()); });
 
     const kernels::ThreadPool pool(threads);
-    SaeShelf shelf(saes.paths, options);
+    SaeShelf shelf(saes.paths, options, placement);
     std::vector<WorkBlock> blocks = cut_into_blocks(0, plan.n_units, 1);
     for (std::int64_t unit = 0; unit < plan.n_units; ++unit) {
         blocks[static_cast<std::size_t>(unit)].cost = static_cast<double>(std::min(rows_per_block, n - unit % row_blocks * rows_per_block));
@@ -129,7 +132,7 @@ io::ResultReader sparse_codes(Context& context, const Study& study, const Progra
         const auto first = static_cast<std::size_t>(unit % row_blocks * rows_per_block);
         const auto count = std::min(static_cast<std::size_t>(rows_per_block), programs.size() - first);
         const std::vector<float> residual = rows.read(saes.layers[layer], std::span(programs).subspan(first, count));
-        opened.file->write_segment(unit, record_of(encode_block(shelf.at(layer), residual, pool)));
+        opened.file->write_segment(unit, record_of(encode_block(shelf.coder(layer), residual, pool)));
         return 0;
     });
     opened.file->refresh_segments();

@@ -333,7 +333,7 @@ TextRates text_rates(Context& context, const ModelInput& model_input, const SaeS
         const model::Model model = load_model(context, model_input.files, placement, placement_options, {documents_per_unit, most_tokens, 0});
         model::set_threads(threads);
         const kernels::ThreadPool pool(threads);
-        SaeShelf shelf(saes.paths, sae_options);
+        SaeShelf shelf(saes.paths, sae_options, placement);
         const std::vector<model::CaptureRequest> requests = mpi::agreed(comm, [&] { return model::parse_sites(site, std::vector<int>(saes.layers.begin(), saes.layers.end()), model.config()); });
         work_through(context, *opened.file, "blocks of texts", "", blocks, [&](const WorkBlock& block) -> std::int64_t {
             const Unit& unit = units[static_cast<std::size_t>(block.units.front())];
@@ -352,9 +352,9 @@ TextRates text_rates(Context& context, const ModelInput& model_input, const SaeS
                                   });
             UnitCounts counts;
             for (std::size_t layer = 0; layer < rows.size(); ++layer) {
-                const sae::Sae& sae = shelf.at(layer);
-                counts.tokens = rows[layer].size() / sae.d_in;
-                const sae::CsrRows codes = sae::encode(sae, rows[layer], counts.tokens, pool);
+                const sae_aten::Coder& coder = shelf.coder(layer);
+                counts.tokens = rows[layer].size() / coder.sae().d_in;
+                const sae::CsrRows codes = coder.encode(rows[layer], counts.tokens, pool);
                 std::map<std::uint32_t, std::uint32_t> fired;
                 for (std::size_t e = 0; e < codes.latents.size(); ++e) fired[codes.latents[e]] += static_cast<double>(codes.values[e]) > rules.activation_threshold;
                 std::erase_if(fired, [](const auto& entry) { return entry.second == 0; });

@@ -89,16 +89,15 @@ std::vector<Entry> entries_of(const CsrRows& codes, std::size_t first, std::size
 
 }  // namespace
 
-void decode(const Sae& sae, const CsrRows& codes, const kernels::ThreadPool& pool, std::span<float> out,
-            std::span<const float> rows) {
+void check_decode(const Sae& sae, const CsrRows& codes, std::size_t n_out, std::size_t n_in) {
     const std::size_t n = codes.n_rows(), d = sae.d_out;
-    if (codes.n_latents != sae.d_sae || out.size() != n * d || codes.latents.size() != codes.values.size() ||
+    if (codes.n_latents != sae.d_sae || n_out != n * d || codes.latents.size() != codes.values.size() ||
         codes.row_offsets.back() > codes.latents.size() || (!codes.norms.empty() && codes.norms.size() != n)) {
         throw InternalError("decode: codes of " + std::to_string(n) + " rows and " + std::to_string(codes.n_latents) +
-                            " latents, " + std::to_string(out.size()) + " outputs, an SAE of " +
+                            " latents, " + std::to_string(n_out) + " outputs, an SAE of " +
                             std::to_string(sae.d_sae) + " latents and width " + std::to_string(d));
     }
-    if (sae.has_skip && rows.size() != n * sae.d_in)
+    if (sae.has_skip && n_in != n * sae.d_in)
         throw InternalError("decode: W_skip needs the rows that were encoded");
     for (const std::uint32_t latent : codes.latents) {
         if (latent >= sae.d_sae) {
@@ -106,6 +105,12 @@ void decode(const Sae& sae, const CsrRows& codes, const kernels::ThreadPool& poo
                                 std::to_string(sae.d_sae));
         }
     }
+}
+
+void decode(const Sae& sae, const CsrRows& codes, const kernels::ThreadPool& pool, std::span<float> out,
+            std::span<const float> rows) {
+    check_decode(sae, codes, out.size(), rows.size());
+    const std::size_t n = codes.n_rows(), d = sae.d_out;
     const std::size_t strips = (d + strip_columns - 1) / strip_columns;
     for (std::size_t first = 0; first < n; first += most_rows) {
         const std::size_t last = std::min(first + most_rows, n);

@@ -399,22 +399,48 @@ void pursue(const Work& work, std::size_t n, std::vector<float>& rest, const ker
     }
 }
 
+/// Checks rows [first_row, first_row + n) at x, writes what the encoder's product reads to `prepared` unless that is
+/// null, and what undoes their normalization to `norms` unless that is null.
+void prepare(const Sae& sae, const float* x, std::size_t n, std::size_t first_row, const kernels::ThreadPool& pool,
+             float* prepared, RowNorm* norms) {
+    const std::size_t d = sae.d_in;
+    pool.run(static_cast<std::int64_t>(n), [&](std::int64_t task) {
+        const auto i = static_cast<std::size_t>(task);
+        if (!all_finite(x + i * d, d)) {
+            std::size_t k = 0;
+            while (std::isfinite(x[i * d + k]))
+                ++k;
+            refuse_row(sae, first_row + i, "value " + std::to_string(k) + " is not finite");
+        }
+        if (prepared == nullptr) return;
+        const RowNorm norm = prepare_row(sae, first_row + i, x + i * d, prepared + i * d);
+        if (norms != nullptr) norms[i] = norm;
+    });
+}
+
+bool undoes_normalization(const Sae& sae) {
+    return sae.normalization != Normalization::none && !sae.transcoder;
+}
+
+void check_rows(const Sae& sae, std::span<const float> rows, std::size_t n) {
+    if (rows.size() == n * sae.d_in) return;
+    throw InternalError("encode: " + std::to_string(rows.size()) + " values given for " + std::to_string(n) +
+                        " rows of width " + std::to_string(sae.d_in));
+}
+
 }  // namespace
 
-CsrRows encode(const Sae& sae, std::span<const float> rows, std::size_t n, const kernels::ThreadPool& pool) {
-    if (rows.size() != n * sae.d_in) {
-        throw InternalError("encode: " + std::to_string(rows.size()) + " values given for " + std::to_string(n) +
-                            " rows of width " + std::to_string(sae.d_in));
-    }
-    const bool pursuit = sae.architecture == Architecture::matching_pursuit;
-    const bool prepare = pursuit || sae.normalization != Normalization::none || !sae.b_in.empty();
-    CsrRows codes;
-    codes.n_latents = static_cast<std::uint32_t>(sae.d_sae);
-    codes.row_offsets.reserve(n + 1);
-    const bool undo = sae.normalization != Normalization::none && !sae.transcoder;
-    if (undo) codes.norms.resize(n);
+PreparedRows prepare_rows(const Sae& sae, std::span<const float> rows, std::size_t first_row, const kernels::ThreadPool& pool) {
+    const std::size_t n = rows.size() / sae.d_in;
+    check_rows(sae, rows, n);
+    PreparedRows prepared;
+    prepared.rows.resize(rows.size());
+    if (undoes_normalization(sae)) prepared.norms.resize(n);
+    prepare(sae, rows.data(), n, first_row, pool, prepared.rows.data(), prepared.norms.empty() ? nullptr : prepared.norms.data());
+    return prepared;
+}
 
-    // What h must be above: the threshold, 0, or what makes the gate open.
+std::vector<float> activation_cut(const Sae& sae) {
     std::vector<float> cut(sae.threshold);
     if (sae.architecture == Architecture::gated) {
         cut = sae.b_gate;
@@ -422,25 +448,27 @@ CsrRows encode(const Sae& sae, std::span<const float> rows, std::size_t n, const
             value = -value;
     }
     cut.resize(sae.d_sae, 0.0f);
+    return cut;
+}
+
+CsrRows encode(const Sae& sae, std::span<const float> rows, std::size_t n, const kernels::ThreadPool& pool) {
+    check_rows(sae, rows, n);
+    const bool pursuit = sae.architecture == Architecture::matching_pursuit;
+    const bool changes = pursuit || sae.normalization != Normalization::none || !sae.b_in.empty();
+    const bool undo = undoes_normalization(sae);
+    CsrRows codes;
+    codes.n_latents = static_cast<std::uint32_t>(sae.d_sae);
+    codes.row_offsets.reserve(n + 1);
+    if (undo) codes.norms.resize(n);
+    const std::vector<float> cut = activation_cut(sae);
 
     std::vector<float> prepared;
     for (std::size_t first = 0; first < n; first += chunk_rows) {
         const std::size_t count = std::min(chunk_rows, n - first);
         const float* const x = rows.data() + first * sae.d_in;
-        if (prepare) prepared.resize(count * sae.d_in);
-        pool.run(static_cast<std::int64_t>(count), [&](std::int64_t task) {
-            const auto i = static_cast<std::size_t>(task);
-            if (!all_finite(x + i * sae.d_in, sae.d_in)) {
-                std::size_t k = 0;
-                while (std::isfinite(x[i * sae.d_in + k]))
-                    ++k;
-                refuse_row(sae, first + i, "value " + std::to_string(k) + " is not finite");
-            }
-            if (!prepare) return;
-            const RowNorm norm = prepare_row(sae, first + i, x + i * sae.d_in, prepared.data() + i * sae.d_in);
-            if (undo) codes.norms[first + i] = norm;
-        });
-        const Work work{sae, prepare ? prepared.data() : x, first, cut};
+        if (changes) prepared.resize(count * sae.d_in);
+        prepare(sae, x, count, first, pool, changes ? prepared.data() : nullptr, undo ? codes.norms.data() + first : nullptr);
+        const Work work{sae, changes ? prepared.data() : x, first, cut};
         if (pursuit) {
             pursue(work, count, prepared, pool, codes);
         } else {

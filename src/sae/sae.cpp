@@ -86,6 +86,20 @@ double norm_of(std::span<const float> row) {
 
 }  // namespace
 
+std::vector<float> unpack_linear(const kernels::PackedMatrix& packed) {
+    const kernels::PackedView view = packed.view();
+    const auto depth = static_cast<std::size_t>(view.depth), outputs = static_cast<std::size_t>(view.outputs);
+    std::vector<float> weights(outputs * depth);
+    const auto* at = static_cast<const float*>(view.data);
+    for (std::size_t first = 0; first < outputs; first += strip, at += strip * depth) {
+        for (std::size_t j = first; j < std::min(first + strip, outputs); ++j) {
+            for (std::size_t k = 0; k < depth; ++k)
+                weights[j * depth + k] = at[k * strip + (j - first)];
+        }
+    }
+    return weights;
+}
+
 float encoder_weight(const Sae& sae, std::size_t input, std::size_t latent) {
     const auto* weights = static_cast<const float*>(sae.W_enc.view().data);
     return weights[latent / strip * strip * sae.d_in + input * strip + latent % strip];

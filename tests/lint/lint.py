@@ -19,7 +19,7 @@ FLOORS = {
     "mpi": 1, "io": 1,
     "kernels": 2, "exec": 2, "text": 2, "stats": 2,
     "model": 3, "sae": 3, "tasks": 3,
-    "capture": 4, "analysis": 4, "generate": 4, "train": 4,
+    "capture": 4, "sae_aten": 4, "analysis": 4, "generate": 4, "train": 4,
     "phases": 5,
     "apps": 6,
 }
@@ -39,15 +39,16 @@ NOT_ROOMS = {
     "sae": {"model", "mpi"},
     "model": {"mpi"},
     "capture": {"tasks", "io", "mpi"},
+    "sae_aten": {"tasks", "io", "mpi"},
     "analysis": {"io", "mpi"},
     "generate": {"tasks", "sae", "io", "mpi"},
     "train": {"model", "tasks", "mpi"},
     "mpi": {"io"},
 }
 RESULT_FILES = {"pva/io/result_file.h", "pva/io/reader.h"}
-TORCH_ROOMS = {"model", "generate", "capture", "sae", "train"}  # all others never see torch
+TORCH_ROOMS = {"model", "generate", "capture", "sae_aten", "train"}  # all others never see torch
 # Rooms that can be built and tested without MPI and HDF5, through whatever they include.
-WITHOUT_MPI = {"core", "stats", "text", "exec", "kernels", "tasks", "model", "sae", "analysis", "capture", "generate", "train"}
+WITHOUT_MPI = {"core", "stats", "text", "exec", "kernels", "tasks", "model", "sae", "analysis", "capture", "sae_aten", "generate", "train"}
 # Library headers that stand in these folders only.
 HOMES = {MPI: {"include/pva/mpi", "src/mpi"}, HDF5: {"include/pva/io", "src/io"}}
 

@@ -12,6 +12,7 @@
 #include "pva/core/provenance.h"
 #include "pva/phases/context.h"
 #include "pva/sae/load.h"
+#include "pva/sae_aten/coder.h"
 
 namespace pva::phases {
 
@@ -61,17 +62,28 @@ SaeSet find_sae_set(Context& context, const SaeOptions& options, const std::vect
 /// SAEs that are loaded when they are wanted. Those that fit the memory first stay; of the others one is there at a time.
 class SaeShelf {
   public:
-    SaeShelf(std::vector<std::string> paths, const SaeOptions& options);
+    /// Rows are coded where `placement` says.
+    SaeShelf(std::vector<std::string> paths, const SaeOptions& options, const model::Placement& placement);
 
     /// The SAE at this place of the paths; valid until the next call. Errors: as sae::load.
-    const sae::Sae& at(std::size_t index);
+    const sae::Sae& at(std::size_t index) { return coder(index).sae(); }
+    /// The same, ready to code rows.
+    const sae_aten::Coder& coder(std::size_t index);
 
   private:
     std::vector<std::string> paths_;
     sae::LoadOptions options_;
+    /// Nothing here moves: the coder looks at the SAE.
+    struct Loaded {
+        Loaded(sae::Sae loaded, const model::Placement& placement) : sae(std::move(loaded)), coder(sae, placement) {}
+        Loaded(const Loaded&) = delete;
+        sae::Sae sae;
+        sae_aten::Coder coder;
+    };
+    model::Placement placement_;
     double room_;  // bytes left for SAEs that stay
-    std::map<std::size_t, sae::Sae> kept_;
-    std::optional<sae::Sae> passing_;
+    std::map<std::size_t, Loaded> kept_;
+    std::optional<Loaded> passing_;
     std::size_t passing_index_ = 0;
 };
 

@@ -18,7 +18,8 @@ namespace pva::phases {
 /// Collective. The codes of every program that has a row: the finished file where there is one, else encoded now and
 /// written to <data>/phase2/sparse_<model>_<range>_<time>.h5. Blocks of rows of a layer are shared among ranks; a run that
 /// was stopped goes on. Errors (AgreedError): as the SAEs and result files have them; StopRequested (75).
-io::ResultReader sparse_codes(Context& context, const Study& study, const ProgramRows& rows, const SaeSet& saes, const SaeOptions& options, int threads, bool fresh);
+io::ResultReader sparse_codes(Context& context, const Study& study, const ProgramRows& rows, const SaeSet& saes, const SaeOptions& options,
+                              const model::Placement& placement, int threads, bool fresh);
 
 /// Codes and quality of one layer of such a file.
 struct LayerCodes {

@@ -47,12 +47,26 @@ CsrRows encode(const Sae& sae, std::span<const float> rows, std::size_t n, const
 /// On the calling thread.
 CsrRows encode(const Sae& sae, std::span<const float> rows, std::size_t n);
 
+/// Rows as the encoder's product reads them.
+struct PreparedRows {
+    std::vector<float> rows;     ///< [n, d_in], normalized, b_in subtracted
+    std::vector<RowNorm> norms;  ///< [n] where decoding undoes the normalization; else empty
+};
+/// For encoders on other devices. `first_row` is the number of the first row in messages. Errors: InputError as encode.
+PreparedRows prepare_rows(const Sae& sae, std::span<const float> rows, std::size_t first_row, const kernels::ThreadPool& pool);
+
+/// [d_sae] what a pre-activation must be above to count: the threshold, 0, or what opens a gate.
+std::vector<float> activation_cut(const Sae& sae);
+
 /// Reconstructions [n, d_out] of all rows of `codes` into `out`: decoder rows times values, added by ascending latent
 /// in float32, then b_dec, then the normalization undone, then x W_skip^T where the SAE has such a matrix; only then
 /// `rows` [n, d_in], what was encoded, is read. The same bits for a row whatever is beside it and for any number of
 /// threads. Throws InternalError for sizes that do not match or a latent outside the SAE.
 void decode(const Sae& sae, const CsrRows& codes, const kernels::ThreadPool& pool, std::span<float> out,
             std::span<const float> rows = {});
+/// What decode checks before anything: `n_out` and `n_in` numbers of outputs and of rows that were encoded. Throws
+/// InternalError as decode.
+void check_decode(const Sae& sae, const CsrRows& codes, std::size_t n_out, std::size_t n_in);
 /// The same on the calling thread.
 std::vector<float> decode(const Sae& sae, const CsrRows& codes, std::span<const float> rows = {});
 

@@ -94,6 +94,9 @@ kernels::PackedMatrix pack_encoder(std::span<const float> W_enc, std::size_t d_i
 /// Packs weights [d_out, d_in], row-major, as torch's linear layers have them.
 kernels::PackedMatrix pack_linear(std::span<const float> weight, std::size_t d_out, std::size_t d_in);
 
+/// The weights [outputs, depth], row-major, of a packed float32 matrix.
+std::vector<float> unpack_linear(const kernels::PackedMatrix& packed);
+
 /// W_enc[input, latent].
 float encoder_weight(const Sae& sae, std::size_t input, std::size_t latent);
 
