@@ -417,7 +417,7 @@ Assembled assemble(const Setup& setup, const DetectorInput& input, DetectorScore
     std::vector<std::string> direction_names;
     std::vector<std::int32_t> direction_layers;
     std::vector<double> weights, intercepts, cosines;
-    SaeShelf shelf(input.saes.paths, options.sae);
+    SaeShelf shelf(input.saes.paths, options.sae, model::Placement());
     for (const auto& [kind, name] : {std::pair{DetectorKind::difference_of_means, "difference of means"}, std::pair{DetectorKind::logistic_probe, "logistic probe"}}) {
         const auto found = setup.choices.baselines.find(name);
         if (found == setup.choices.baselines.end()) continue;
@@ -893,9 +893,9 @@ Report run_phase3(Context& context, const Phase3Options& options) {
     };
     if (!opened.file) return with_stages(report_from(mpi::agreed(comm, [&] { return io::ResultReader::open(opened.complete_path, validation_schema()); })));
 
-    const io::ResultReader chosen_codes = sparse_codes(context, chosen, chosen_rows, saes, options.sae, threads, false);
+    const io::ResultReader chosen_codes = sparse_codes(context, chosen, chosen_rows, saes, options.sae, model::Placement(), threads, false);
     std::optional<io::ResultReader> other_codes;
-    if (other) other_codes.emplace(sparse_codes(context, tested, tested_rows, saes, options.sae, threads, false));
+    if (other) other_codes.emplace(sparse_codes(context, tested, tested_rows, saes, options.sae, model::Placement(), threads, false));
     mpi::agreed(comm, [&] {
         input.chosen_codes = &chosen_codes;
         input.tested_codes = other_codes ? &*other_codes : &chosen_codes;

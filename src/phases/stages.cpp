@@ -397,7 +397,7 @@ void add_stages(Context& context, const StagesInput& input, Report& report) {
     if (!opened.file) return report_stages(mpi::agreed(comm, [&] { return io::ResultReader::open(opened.complete_path, stages_schema()); }), report);
 
     const kernels::ThreadPool pool(input.threads);
-    SaeShelf shelf(input.saes.paths, input.sae_options);
+    SaeShelf shelf(input.saes.paths, input.sae_options, model::Placement());
     std::vector<WorkBlock> blocks = cut_into_blocks(0, plan.n_units, 1);
     work_through(context, *opened.file, "stages and layers", "", blocks, [&](const WorkBlock& block) -> std::int64_t {
         const std::int64_t unit = block.units.front();

@@ -52,7 +52,7 @@ with open(PROBLEMS) as source, open(other, "w") as target:
         problem = json.loads(line)
         problem["task_id"] += 5000
         if number >= 2:
-            problem["text"] = problem["text"].replace("Write a function", "Please write a function")
+            problem["text"] = "Here is a task. " + problem["text"]
         target.write(json.dumps(problem) + "\n")
 common = ("--model", MODEL, "--sae", SAES, "--permutations", "500", "--bootstrap", "200")
 run(0, "pva_phase1", "--model", MODEL, "--problems", other, "--max-new-tokens", "128", "--threads", "1")
