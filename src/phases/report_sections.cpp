@@ -755,7 +755,9 @@ std::vector<std::string> caveats(const ReportStudy& study) {
         std::string baseline;
         for (const json& d : summary.value("detectors", json::array())) {
             const double auroc = value_number(d, "auroc");
-            if (!std::isfinite(auroc)) continue;
+            // Words and latent together hold the latent itself; the log-probability of the answer has seen the answer.
+            const double kind = value_number(d, "kind");
+            if (!std::isfinite(auroc) || kind == 2 || kind == 8) continue;
             const bool is_latent = value_number(d, "layer") >= 0;
             if (is_latent && auroc > best_latent) {
                 best_latent = auroc;
