@@ -15,6 +15,7 @@
 #include "pva/core/error.h"
 #include "pva/kernels/thread_pool.h"
 #include "pva/model/kv_cache.h"
+#include "pva/model/out_of_memory.h"
 
 namespace pva::generate {
 
@@ -201,6 +202,7 @@ struct Engine::State {
     void look_at_gates(const model::SiteContext& context, const at::Tensor& values);
     void edit(const model::SiteContext& context, at::Tensor& values);
     model::SiteHook edit_hook(bool wanted);
+    void step(const FinishedCallback& on_finished);
     void fill_slots(const FinishedCallback& on_finished);
     void begin(std::size_t slot, const std::shared_ptr<Prefilled>& prompt);
     void read_prompts(std::vector<std::size_t> free, const FinishedCallback& on_finished);
@@ -475,9 +477,11 @@ Engine::Engine(const model::Model& model, const text::Tokenizer* tokenizer, Engi
     }
     model::check_capture_request(given.capture, model.config());
     const c10::InferenceMode no_gradients;
-    state.cache = model.make_cache(given.slots, given.longest_prompt + given.max_new_tokens);
-    state.slots.resize(static_cast<std::size_t>(given.slots));
-    state.scratch.resize(state.slots.size());
+    model::within_memory("taking room for " + std::to_string(given.slots) + " rows", [&] {
+        state.cache = model.make_cache(given.slots, given.longest_prompt + given.max_new_tokens);
+        state.slots.resize(static_cast<std::size_t>(given.slots));
+        state.scratch.resize(state.slots.size());
+    });
 }
 
 Engine::~Engine() = default;
@@ -551,25 +555,29 @@ bool Engine::idle() const {
 void Engine::step(const FinishedCallback& on_finished) {
     const c10::InferenceMode no_gradients;
     State& state = *state_;
-    state.fill_slots(on_finished);
+    model::within_memory("writing " + std::to_string(state.slots.size()) + " rows", [&] { state.step(on_finished); });
+}
+
+void Engine::State::step(const FinishedCallback& on_finished) {
+    fill_slots(on_finished);
     std::vector<std::size_t> rows;
     std::vector<std::int64_t> active;
     std::vector<std::int32_t> tokens;
     bool any_edits = false;
-    for (std::size_t slot = 0; slot < state.slots.size(); ++slot) {
-        if (!state.slots[slot].busy) continue;
+    for (std::size_t slot = 0; slot < slots.size(); ++slot) {
+        const Slot& one = slots[slot];
+        if (!one.busy) continue;
         rows.push_back(slot);
         active.push_back(static_cast<std::int64_t>(slot));
-        const Slot& one = state.slots[slot];
         tokens.push_back(one.generation.tokens.empty() ? one.prompt->work.prompt.back() : one.generation.tokens.back());
         any_edits = any_edits || one.edits != nullptr;
     }
     if (rows.empty()) return;
     const auto clock = Clock::now();
-    const at::Tensor logits = on_cpu(state.model.decode_step(tokens, active, state.cache, state.edit_hook(any_edits)));
-    state.use.decode_tokens += static_cast<std::int64_t>(rows.size());
-    state.use.decode_seconds += seconds_since(clock);
-    state.take_tokens(rows, logits.const_data_ptr<float>(), on_finished);
+    const at::Tensor logits = on_cpu(model.decode_step(tokens, active, cache, edit_hook(any_edits)));
+    use.decode_tokens += static_cast<std::int64_t>(rows.size());
+    use.decode_seconds += seconds_since(clock);
+    take_tokens(rows, logits.const_data_ptr<float>(), on_finished);
 }
 
 const EngineUse& Engine::use() const {

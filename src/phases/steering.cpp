@@ -56,7 +56,7 @@ void register_options(OptionSet& set, SteeringOptions& options) {
     set.add("compat", options.compat, "NAME", "paper: show the binomial tests of the published study, too, with what is wrong with each").one_of({"none", "paper"}).changes_results();
     set.add_flag("tuning-only", options.tuning_only, "stop after the tuning part");
     set.add("seed", options.seed, "N", "names the random vectors, the shuffles of labels and the bootstrap draws").at_least(0).changes_results();
-    set.add("batch-size", options.batch_size, "N", "programs written together by each rank").at_least(1).changes_results();
+    set.add("batch-size", options.batch_size, "N", "programs written together by each rank (0: 16, or as many as fit the memory); with --forward reference it belongs to the identity of a run").at_least(0).changes_results();
     set.add("threads", options.threads, "N", "threads a rank (0: by the affinity mask); with --forward reference it belongs to the identity of a run").at_least(0);
     set.add("checkpoint-every", options.checkpoint_every, "N", "programs after which results are forced to the disk itself").at_least(1);
     set.add("checkpoint-minutes", options.checkpoint_minutes, "M", "minutes after which they are, too").at_least(0.01);
@@ -468,6 +468,7 @@ class PartRun {
     void prepare(const std::vector<tasks::Problem>& problems);
     const std::vector<PromptedProblem>& problems() const { return generation_.problems; }
     const model::Model& model();
+    model::PassSize pass_of(std::int64_t batch_size) const;
     PartOutcome run(std::vector<SteeringCondition> conditions, const nlohmann::ordered_json& more_identity, const std::vector<InputFile>& more_inputs);
 
   private:
@@ -510,17 +511,21 @@ void PartRun::prepare(const std::vector<tasks::Problem>& all) {
     generation_.test_workers = options_.python.test_workers;
     generation_.unit_name = "programs of the " + tasks::split_part_name(part_) + " part";
     generation_.remember_tests = true;
+    generation_.writing.batch_size = fit_batch_size(context_, setup_.study.model.files, setup_.placement, options_.placement, options_.batch_size, [&](std::int64_t batch_size) { return pass_of(batch_size); });
     mpi::agreed(context_.comm, [&] {
         if (generation_.problems.size() != ids_.size()) throw InternalError("the dataset holds problems that its own prompt shows as examples");
     });
 }
 
+model::PassSize PartRun::pass_of(std::int64_t batch_size) const {
+    const std::int64_t longest = generation_.longest_prompt();
+    return {batch_size, std::max<std::int64_t>(longest, generate::EngineSettings().prefill_tokens), longest + setup_.writing.max_new_tokens};
+}
+
 const model::Model& PartRun::model() {
     if (!holder_.model || holder_.orthogonalized) {
         holder_.model.reset();
-        model::PassSize size = generation_.pass_size();
-        size.rows = std::max<std::int64_t>(1, std::min<std::int64_t>(setup_.writing.batch_size, static_cast<std::int64_t>(generation_.problems.size()) * 64));
-        holder_.model.emplace(load_model(context_, setup_.study.model.files, setup_.placement, options_.placement, size));
+        holder_.model.emplace(load_model(context_, setup_.study.model.files, setup_.placement, options_.placement, pass_of(generation_.writing.batch_size)));
         holder_.orthogonalized = false;
         mpi::agreed(context_.comm, [&] { check_tokenizer(tokenizer_, holder_.model->config().vocab_size, setup_.study.model); });
     }
@@ -567,6 +572,7 @@ io::RunPlan PartRun::plan(const nlohmann::ordered_json& more_identity, const std
     plan.identity["tokenizer"] = tokenizer_.sha256();
     for (const std::string key : {"prompt", "extraction", "max-new-tokens", "stop-strings"}) plan.identity[key] = study.dataset.identity().at(key);
     plan.identity["coefficients"] = setup_.coefficients;
+    plan.identity["batch-size"] = generation_.writing.batch_size;
     for (const auto& [key, value] : more_identity.items()) plan.identity[key] = value;
     if (part_ == tasks::SplitPart::tuning) {
         // What only the analysis part looks at.
@@ -664,7 +670,7 @@ GenerationUse PartRun::write_programs(io::ResultFile& file, const io::Sizes& siz
             return std::string(text);
         });
         context_.log.info(conditions_[condition].name + ": " + said);
-        holder_.model.emplace(load_model(context_, model::orthogonalized_files(setup_.study.model.files, folder), setup_.placement, options_.placement, generation_.pass_size()));
+        holder_.model.emplace(load_model(context_, model::orthogonalized_files(setup_.study.model.files, folder), setup_.placement, options_.placement, pass_of(generation_.writing.batch_size)));
         holder_.orthogonalized = true;
         generation_.only = {condition};
         GenerationUse one = generate_programs(context_, *holder_.model, tokenizer_, file, sizes, generation_);

@@ -2,7 +2,7 @@
 """Kills runs at random moments and checks that the same command goes on to the same file.
 
 kill_test.py --compare COMPARE_H5 --kills N --seed S --name PREFIX [--ranks 1,2,3,4] [--redo UNITS_IN_FLIGHT]
-             [--setup-from DIR] [--setup-folders LIST] [--results N] -- EXECUTABLE ARGUMENTS...
+             [--setup-from DIR [--setup-folders LIST]] [--results N] -- EXECUTABLE ARGUMENTS...
 
 The command is run once without interruption (with --data added). Then, until N kills have hit, it is started with a
 random number of ranks and, at a moment drawn uniformly over its whole duration, start-up included: one rank is killed,
@@ -94,8 +94,8 @@ def main():
     parser.add_argument("--name", required=True, help="start of the result files' names")
     parser.add_argument("--ranks", default="1,2,3,4")
     parser.add_argument("--redo", type=int, default=0, help="units a rank may have in hand; 0: no journal")
-    parser.add_argument("--setup-from", default="", help="results of phases 0 to 1.1 are copied from there into each run's data folder")
-    parser.add_argument("--setup-folders", default="phase0,phase1_0,phase1_1", help="which folders of --setup-from")
+    parser.add_argument("--setup-from", default="", help="results of earlier phases are copied from there into each run's data folder")
+    parser.add_argument("--setup-folders", default="phase0,phase1_0,phase1_1", help="of these phases")
     parser.add_argument("--results", type=int, default=1, help="files that a whole run writes")
     parser.add_argument("command", nargs=argparse.REMAINDER)
     arguments = parser.parse_args()

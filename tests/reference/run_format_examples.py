@@ -24,6 +24,7 @@ FOLDERS = {
     "latents": "phase2",
     "validation": "phase3",
     "steering": "phase3",
+    "stages": "phase3",
     "check": "check",
     "codes": "codes",
     "verdicts": "evaluate",

@@ -25,7 +25,7 @@ struct SteeringOptions {
     std::string compat = "none";
     bool tuning_only = false;
     std::int64_t seed = 0;
-    std::int64_t batch_size = 16;
+    std::int64_t batch_size = 0;  ///< 0: to be chosen
     std::int64_t threads = 0;
     double checkpoint_minutes = 1;
     std::int64_t checkpoint_every = 500;
