@@ -249,15 +249,14 @@ std::vector<std::vector<float>> random_unit_vectors(std::size_t width, std::uint
 std::vector<std::uint32_t> low_score_controls(std::span<const ControlCandidate> candidates, std::uint64_t fired_rows, std::span<const std::uint32_t> excluded,
                                               std::uint32_t n, double share) {
     std::vector<ControlCandidate> left;
-    std::vector<double> sizes;
     for (const ControlCandidate& candidate : candidates) {
-        if (std::binary_search(excluded.begin(), excluded.end(), candidate.latent)) continue;
-        left.push_back(candidate);
-        sizes.push_back(std::abs(candidate.score));
+        if (!std::binary_search(excluded.begin(), excluded.end(), candidate.latent)) left.push_back(candidate);
     }
-    if (left.empty()) return {};
-    const double bar = stats::quantile(sizes, share);
-    std::erase_if(left, [&](const ControlCandidate& one) { return std::abs(one.score) > bar; });
+    std::sort(left.begin(), left.end(), [](const ControlCandidate& a, const ControlCandidate& b) {
+        return std::abs(a.score) != std::abs(b.score) ? std::abs(a.score) < std::abs(b.score) : a.latent < b.latent;
+    });
+    const auto lowest = static_cast<std::size_t>(std::ceil(share * static_cast<double>(left.size())));
+    left.resize(std::min(left.size(), std::max<std::size_t>(lowest, n)));
     const auto distance = [&](const ControlCandidate& one) {
         return std::abs(std::log(static_cast<double>(one.fired_rows) + 1) - std::log(static_cast<double>(fired_rows) + 1));
     };

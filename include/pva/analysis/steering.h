@@ -103,8 +103,9 @@ struct ControlCandidate {
     std::uint64_t fired_rows = 0;
 };
 
-/// Latents that say little and fire about as often: of the candidates with |score| at or below the `share` quantile of all
-/// |score| the `n` whose ln(fired_rows + 1) is nearest to that of `fired_rows`; ties by lower |score|, then lower index.
+/// Latents that say little and fire about as often: of the `share` of candidates with the lowest |score| (of the n lowest
+/// where that is fewer) the `n` whose ln(fired_rows + 1) is nearest to that of `fired_rows`; ties by lower |score|, then
+/// lower index.
 /// `excluded` (ascending) are left out before. Fewer than n where there are no more.
 std::vector<std::uint32_t> low_score_controls(std::span<const ControlCandidate> candidates, std::uint64_t fired_rows, std::span<const std::uint32_t> excluded,
                                               std::uint32_t n, double share = 0.25);

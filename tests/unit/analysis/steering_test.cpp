@@ -162,7 +162,11 @@ BOOST_AUTO_TEST_CASE(controls_say_little_and_fire_alike) {
     const std::vector<std::uint32_t> excluded = {3, 39};
     const auto chosen = low_score_controls(candidates, 16, excluded, 3);
     BOOST_TEST(chosen == (std::vector<std::uint32_t>{6, 7, 5}), tt::per_element());
-    BOOST_TEST(low_score_controls(candidates, 16, excluded, 100).size() == 10u);
+    BOOST_TEST(low_score_controls(candidates, 16, excluded, 100).size() == 38u);
+    // More than a quarter are wanted: the lowest of all.
+    const auto twelve = low_score_controls(candidates, 16, excluded, 12);
+    BOOST_TEST(twelve.size() == 12u);
+    BOOST_TEST(*std::max_element(twelve.begin(), twelve.end()) == 12u);
     BOOST_TEST(low_score_controls({}, 16, excluded, 3).empty());
 }
 
