@@ -4,7 +4,7 @@
 #   bash tests/fuzz.sh [MINUTES] [PARSER]     default 1 minute for each parser, all parsers
 #
 # Where clang is installed, libFuzzer searches by coverage (preset fuzz; its corpus stays in build/fuzz/corpus, what hurts in build/fuzz/found).
-# HDF5 inputs and texts, and everything where there is no clang, are fuzzed by the counted mutants of unit.untrusted (preset asan): a failure there
+# HDF5 inputs, configurations of SAEs and texts, and everything where there is no clang, are fuzzed by the counted mutants of unit.untrusted (preset asan): a failure there
 # prints seed and number of the mutant, and PVA_FUZZ_SEED=SEED build/asan/tests/test_unit_untrusted makes it again.
 # A file that hurt belongs into tests/golden/untrusted/PARSER once its fault is mended: unit.untrusted tries it from then on.
 set -euo pipefail
@@ -12,7 +12,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 minutes=${1:-1}
 [[ $minutes =~ ^[0-9]+$ ]] || { echo "usage: tests/fuzz.sh [MINUTES] [PARSER]" >&2; exit 64; }
 status=0
-mutated=(hdf5 texts)
+mutated=(hdf5 sae_config texts)
 if command -v clang++ >/dev/null; then
     cmake --preset fuzz >/dev/null
     cmake --build build/fuzz --target fuzz_parsers

@@ -3,7 +3,7 @@
 # cache outside the checkout. Does nothing, quickly and without a network, when all is there.
 #
 #   jobs/local/setup.sh              set up
-#   jobs/local/setup.sh --slurm      also what long tests need: Slurm's daemons and Chromium (tests/run.sh --long does this)
+#   jobs/local/setup.sh --slurm      also what long tests need: Slurm's daemons, Chromium, clang, valgrind (tests/run.sh --long does this)
 #   PVA_CACHE=DIR jobs/local/setup.sh   another cache folder (default: $XDG_CACHE_HOME/pva or ~/.cache/pva; with another
 #                                    folder pass -DPVA_LIBTORCH=DIR/libtorch-2.11.0 to CMake)
 #
@@ -22,7 +22,7 @@ packages=(
 )
 case ${1:-} in
     '') ;;
-    --slurm) packages+=(munge slurmctld slurmd slurm-client chromium) ;;
+    --slurm) packages+=(munge slurmctld slurmd slurm-client chromium clang libclang-rt-14-dev valgrind) ;;
     *)
         echo "usage: jobs/local/setup.sh [--slurm]" >&2
         exit 64

@@ -40,7 +40,7 @@ void RunLock::acquire_exclusive(const std::string& path) {
     std::string who;
     std::getline(holder, who);
     throw InputError("another run is working on this (" + (who.empty() ? "unknown process" : who) + " holds " + path +
-                     "); wait for it, or start with other settings or another --data folder");
+                     "); wait for it, or start with other settings or another folder");
 }
 
 void RunLock::share(const std::string& path) {

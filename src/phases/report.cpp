@@ -65,6 +65,7 @@ void run_report(Log& log, const ReportOptions& options) {
     };
     std::string title = "Does " + (study.model.empty() ? std::string("the model") : study.model) + " know which of its programs are right?";
     if (options.latent.empty()) {
+        guarded([&] { section_brief(page, study); });
         guarded([&] { section_study(page, study); });
         guarded([&] { section_solved(page, study); });
         guarded([&] { section_latents(page, study); });

@@ -33,6 +33,7 @@ caption { text-align: left; padding-bottom: 0.3rem; font-size: 0.88rem; }
 th, td { padding: 0.22rem 0.7rem 0.22rem 0; text-align: left; vertical-align: top; border-bottom: 1px solid var(--line); overflow-wrap: normal; }
 th { font-weight: 600; }
 td.n { text-align: right; white-space: nowrap; }
+td.s { white-space: nowrap; }
 th.n { text-align: right; }
 .row { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 22rem), 1fr)); gap: 0.6rem 1.4rem; align-items: start; }
 figure { margin: 0.8rem 0; max-width: 40rem; }
@@ -48,8 +49,10 @@ pre { background: var(--shade); padding: 0.6rem 0.8rem; overflow-x: auto; white-
 details > summary { cursor: pointer; }
 @media print { :root { color-scheme: light; --paper: #ffffff; --ink: #000000; --soft: #444444; --line: #bbbbbb; --shade: #f3f3f3; --link: #000000; }
   body { max-width: none; padding: 0; font-size: 10pt; } nav { display: none; } h2, h3 { break-after: avoid; } figure, tr, .tokens { break-inside: avoid; }
-  .row { grid-template-columns: 1fr 1fr; } .scroll { overflow: visible; } table { font-size: 8pt; } th, td { overflow-wrap: anywhere; } td.n { white-space: normal; } }
+  .row { grid-template-columns: 1fr 1fr; } .scroll { overflow: visible; } table { font-size: 8pt; } th, td { overflow-wrap: anywhere; } td.n, td.s { white-space: normal; } }
 )";
+
+constexpr std::size_t short_cell = 20;  // a cell of so few bytes is not broken into lines
 
 bool is_number(const std::string& text) { return !text.empty() && text.find_first_not_of("0123456789.+-eE%/[], ") == std::string::npos; }
 
@@ -125,7 +128,7 @@ void Page::table(const std::vector<std::string>& head, const std::vector<std::ve
     text += "</tr></thead>\n<tbody>\n";
     for (const auto& row : rows) {
         text += "<tr>";
-        for (std::size_t column = 0; column < row.size(); ++column) text += (column < right.size() && right[column] ? "<td class=\"n\">" : "<td>") + html_escape(row[column]) + "</td>";
+        for (std::size_t column = 0; column < row.size(); ++column) text += (column < right.size() && right[column] ? "<td class=\"n\">" : row[column].size() <= short_cell ? "<td class=\"s\">" : "<td>") + html_escape(row[column]) + "</td>";
         text += "</tr>\n";
     }
     html(text + "</tbody></table></div>\n");

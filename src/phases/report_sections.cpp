@@ -11,7 +11,7 @@
 #include <numeric>
 
 #include "pva/core/error.h"
-#include "pva/phases/context.h"
+#include "pva/phases/report_values.h"
 #include "pva/stats/intervals.h"
 
 namespace pva::phases {
@@ -19,17 +19,6 @@ namespace pva::phases {
 using json = nlohmann::ordered_json;
 
 namespace {
-
-/// A value of a JSON object as text: strings as they are, "-" where there is none.
-std::string value_text(const json& object, const std::string& key) {
-    if (!object.is_object() || !object.contains(key) || object.at(key).is_null()) return "-";
-    const json& value = object.at(key);
-    return value.is_string() ? value.get<std::string>() : value.dump(-1, ' ', false, json::error_handler_t::replace);
-}
-
-double value_number(const json& object, const std::string& key) {
-    return object.is_object() && object.contains(key) && object.at(key).is_number() ? object.at(key).get<double>() : std::numeric_limits<double>::quiet_NaN();
-}
 
 json run_of(const io::ResultReader& reader) {
     const auto texts = reader.read_texts("measured/run");
@@ -48,13 +37,6 @@ struct Share {
     double share() const { return n == 0 ? std::numeric_limits<double>::quiet_NaN() : static_cast<double>(passed) / static_cast<double>(n); }
     stats::Interval interval() const { return stats::wilson(passed, n); }
 };
-
-std::string percent(double share) { return std::isfinite(share) ? fixed(100 * share, 1) + " %" : "-"; }
-
-template <class T>
-void require_size(const std::vector<T>& values, std::size_t n, const io::ResultReader& reader, const std::string& name) {
-    if (values.size() != n) throw InputError(reader.path() + " dataset " + name + ": has " + std::to_string(values.size()) + " values, expected " + std::to_string(n) + "; the file is damaged");
-}
 
 /// Equal bins over the values of all groups; the histogram of each.
 struct Histogram {
@@ -85,6 +67,49 @@ Histogram histogram(const std::vector<std::vector<double>>& groups, std::size_t 
 }
 
 }  // namespace
+
+void section_brief(Page& page, const ReportStudy& study) {
+    page.section("brief", "In brief");
+    std::vector<std::string> found;
+    if (study.dataset) {
+        const auto passed = study.dataset->read<std::uint8_t>("passed");
+        const auto right = static_cast<std::size_t>(std::count(passed.begin(), passed.end(), std::uint8_t{1}));
+        if (!passed.empty()) found.push_back("The model wrote " + std::to_string(passed.size()) + " programs; " + std::to_string(right) + " are right (" + percent(static_cast<double>(right) / static_cast<double>(passed.size())) + ").");
+    }
+    if (study.latents) {
+        const json summary = study.latents->summary();
+        found.push_back(value_text(summary, "kept") + " of " + value_text(summary, "latents") + " latents could be compared. " + value_text(summary, "q_below_0.05") + " of them have a q-value below 0.05 where they were chosen.");
+    }
+    if (study.validation) {
+        // The first latent of each ranking was fixed before the held-out problems were looked at; the best baseline was not.
+        const json summary = study.validation->summary();
+        for (const std::string wanted : {"right", "wrong"}) {
+            json latent;
+            json baseline;
+            for (const json& d : summary.value("detectors", json::array())) {
+                if (value_text(d, "positive_class") != wanted || !std::isfinite(value_number(d, "auroc"))) continue;
+                if (value_number(d, "layer") >= 0) {
+                    if (latent.is_null()) latent = d;
+                } else if (baseline.is_null() || value_number(d, "auroc") > value_number(baseline, "auroc")) {
+                    baseline = d;
+                }
+            }
+            if (latent.is_null()) continue;
+            const auto text = [](const json& d) { return value_text(d, "detector") + " has AUROC " + with_interval(value_number(d, "auroc"), value_number(d, "auroc_low"), value_number(d, "auroc_high")); };
+            found.push_back("Held out, for " + wanted + " programs: the latent that ranked first, " + text(latent) + (baseline.is_null() ? "." : "; of the plain baselines, " + text(baseline) + "."));
+        }
+    }
+    if (study.steering) {
+        for (const json& condition : study.steering->summary().value("conditions", json::array())) {
+            if (!condition.is_object() || value_text(condition, "arm") == "-1" || value_text(condition, "condition") == "no steering") continue;
+            found.push_back("Steering, held out (" + value_text(condition, "condition") + "): " + value_text(condition, "fixed") + " wrong programs became right and " + value_text(condition, "broken") + " right ones wrong.");
+            if (found.size() > 6) break;
+        }
+    }
+    if (found.empty()) return page.missing("There are no programs yet: pva_phase1 writes them.");
+    page.list(found);
+    page.html("<p>What these figures are worth: <a href=\"#caveats\">what to keep in mind</a>.</p>\n");
+}
 
 void section_study(Page& page, const ReportStudy& study) {
     page.section("study", "What was run");
@@ -138,6 +163,9 @@ void section_study(Page& page, const ReportStudy& study) {
     add("1.2, temperatures", study.temperatures);
     add("2, latents", study.latents);
     add("3, detection", study.validation);
+    if (study.stages) add("3, course of writing", study.stages);
+    if (study.steering_tuning) add("steering, tuning", study.steering_tuning);
+    if (study.steering) add("steering, analysis", study.steering);
     page.table({"phase", "file", "ranks", "seconds", "pva"}, runs, "Results on this page. Seconds are those of the run that finished the file.");
     if (study.others > 0) page.paragraph(std::to_string(study.others) + " other complete results in the same folders are not on this page: they belong to other settings, models or problems, or are older.");
     for (const std::string& reason : study.unusable) page.missing("Not used: " + reason);
@@ -541,6 +569,74 @@ ScoreCurve score_curve(std::span<const double> scores, std::span<const std::uint
     return curve;
 }
 
+namespace {
+
+/// 1 for detectors that are a single latent. Since version 2 of docs/formats/validation.md a column says so; before, all but the baselines had a layer.
+std::vector<std::uint8_t> is_single_latent(const io::ResultReader& file, const std::vector<std::int32_t>& layer) {
+    std::vector<std::uint8_t> single;
+    if (file.identity().value("format_version", 1) >= 2) {
+        for (const std::uint8_t kind : read_sized<std::uint8_t>(file, "kind", layer.size())) single.push_back(kind == 0 ? 1 : 0);
+    } else {
+        for (const std::int32_t l : layer) single.push_back(l >= 0 ? 1 : 0);
+    }
+    return single;
+}
+
+/// By temperature and by group, where the file has them: the first latent of each class beside the words.
+void detection_elsewhere(Page& page, const io::ResultReader& file, const std::vector<std::string>& names, const std::vector<std::uint8_t>& positive_class) {
+    const std::size_t n = names.size();
+    const auto kind = read_sized<std::uint8_t>(file, "kind", n);
+    const auto temperatures = file.read<double>("temperature/value");
+    const auto groups = file.read_texts("group/name");
+    std::vector<std::size_t> shown;
+    for (const std::uint8_t wanted : {std::uint8_t{0}, std::uint8_t{1}}) {
+        for (const std::uint8_t what : {std::uint8_t{0}, std::uint8_t{1}}) {  // a latent, the words
+            for (std::size_t d = 0; d < n; ++d) {
+                if (positive_class[d] != wanted || kind[d] != what) continue;
+                shown.push_back(d);
+                break;
+            }
+        }
+    }
+    const auto table = [&](const std::string& folder, const std::vector<std::string>& strata, const std::string& head, const std::string& caption) {
+        const std::size_t size = n * strata.size();
+        const auto auroc = read_sized<double>(file, folder + "/auroc", size);
+        const auto low = read_sized<double>(file, folder + "/auroc_low", size);
+        const auto high = read_sized<double>(file, folder + "/auroc_high", size);
+        std::vector<std::string> heads = {head};
+        for (const std::size_t d : shown) heads.push_back((positive_class[d] == 0 ? "right by " : "wrong by ") + names[d]);
+        std::vector<std::vector<std::string>> rows;
+        for (std::size_t k = 0; k < strata.size(); ++k) {
+            rows.push_back({strata[k]});
+            for (const std::size_t d : shown) rows.back().push_back(with_interval(auroc[d * strata.size() + k], low[d * strata.size() + k], high[d * strata.size() + k]));
+        }
+        page.table(heads, rows, caption);
+        return auroc;
+    };
+    if (temperatures.size() > 1) {
+        std::vector<std::string> strata;
+        for (const double t : temperatures) strata.push_back(fixed(t, 2));
+        const auto auroc = table("by_temperature", strata, "temperature", "AUROC by temperature of the programs (0: greedy), with 95 % interval");
+        Plot plot;
+        plot.name = "AUROC by temperature";
+        plot.x_label = "temperature of the programs";
+        plot.y_label = "AUROC, analysis part";
+        plot.legend = "outside top center horizontal samplen 2 maxrows 2";
+        constexpr std::array<const char*, 4> colours = {colour_right, colour_fourth, colour_wrong, colour_fifth};
+        for (std::size_t i = 0; i < shown.size(); ++i) {
+            PlotSeries line{PlotSeries::Kind::line, (positive_class[shown[i]] == 0 ? "right, " : "wrong, ") + names[shown[i]], colours[i % colours.size()], temperatures, {}, {}, {}};
+            for (std::size_t t = 0; t < temperatures.size(); ++t) line.y.push_back(auroc[shown[i] * temperatures.size() + t]);
+            plot.series.push_back(line);
+        }
+        page.begin_row();
+        page.plot(plot, "Detection of programs sampled at each temperature, by the first latent of each class and by the words.");
+        page.end_row();
+    }
+    if (!groups.empty()) table("by_group", groups, "group", "AUROC within groups of problems, with 95 % interval");
+}
+
+}  // namespace
+
 void section_detection(Page& page, const ReportStudy& study) {
     page.section("detection", "Detection on held-out problems");
     if (!study.validation) return page.missing("No detector was tried yet: pva_phase3 does it.");
@@ -558,12 +654,23 @@ void section_detection(Page& page, const ReportStudy& study) {
     }
     require_size(positive_class, names.size(), file, "positive_class");
     require_size(layer, names.size(), file, "layer");
+    const auto single = is_single_latent(file, layer);
+    const bool has_more = file.identity().value("format_version", 1) >= 2;
+    std::vector<double> less_words, less_words_low, less_words_high;
+    if (has_more) {
+        less_words = read_sized<double>(file, "against_text/difference", names.size());
+        less_words_low = read_sized<double>(file, "against_text/low", names.size());
+        less_words_high = read_sized<double>(file, "against_text/high", names.size());
+    }
     std::vector<std::vector<std::string>> rows;
     for (std::size_t d = 0; d < names.size(); ++d) {
         rows.push_back({positive_class[d] == 0 ? "right" : "wrong", names[d], figure(f["selection_auroc"][d]), with_interval(f["auroc"][d], f["auroc_low"][d], f["auroc_high"][d]), figure(f["average_precision"][d]), figure(f["base_rate"][d]),
                         figure(f["f1"][d]), figure(f["always_positive_f1"][d]), figure(f["balanced_accuracy"][d]), figure(f["mcc"][d])});
+        if (has_more) rows.back().push_back(with_interval(less_words[d], less_words_low[d], less_words_high[d]));
     }
-    page.table({"predicts", "by", "AUROC where chosen", "AUROC held out, 95 %", "average precision", "base rate", "F1", "F1 of always yes", "balanced accuracy", "MCC"}, rows, "Detectors: latents and plain baselines");
+    std::vector<std::string> head = {"predicts", "by", "AUROC where chosen", "AUROC held out, 95 %", "average precision", "base rate", "F1", "F1 of always yes", "balanced accuracy", "MCC"};
+    if (has_more) head.push_back("AUROC less that of the words");
+    page.table(head, rows, "Detectors: latents and plain baselines");
 
     const auto part = file.read<std::uint8_t>("part");
     const auto passed = file.read<std::uint8_t>("passed");
@@ -596,7 +703,7 @@ void section_detection(Page& page, const ReportStudy& study) {
         std::size_t shown = 0;
         std::size_t shown_latents = 0;
         for (std::size_t d = 0; d < names.size(); ++d) {
-            if (positive_class[d] != wanted || shown == colours.size() || (layer[d] >= 0 && shown_latents == 2)) continue;
+            if (positive_class[d] != wanted || shown == colours.size() || (single[d] == 1 && shown_latents == 2)) continue;
             const auto raw = file.read_rows<double>("score", static_cast<std::int64_t>(d), 1);
             require_size(raw, part.size(), file, "score");
             std::vector<double> scores;
@@ -617,7 +724,7 @@ void section_detection(Page& page, const ReportStudy& study) {
             precision.series.push_back({PlotSeries::Kind::line, names[d], colours[shown], curve.recall, curve.precision, {}, {}});
             f1.series.push_back({PlotSeries::Kind::line, names[d], colours[shown], curve.called, curve.f1, {}, {}});
             ++shown;
-            shown_latents += layer[d] >= 0 ? 1 : 0;
+            shown_latents += single[d];
         }
         if (shown == 0) {
             page.missing("No curves for " + what + " programs: there is no detector, or one class is missing from the analysis part.");
@@ -629,16 +736,7 @@ void section_detection(Page& page, const ReportStudy& study) {
         page.plot(f1, "F1 at every threshold, by the share of programs that it calls " + what + ". Dashed: calling all of them " + what + ".");
         page.end_row();
     }
-}
-
-void section_writing(Page& page, const ReportStudy&) {
-    page.section("writing", "Detection over the course of writing");
-    page.missing("Not there: the results of phase 3 hold detection at one position only. pva_phase1 --positions tenths,last-token stores the rows that it would be computed from.");
-}
-
-void section_steering(Page& page, const ReportStudy&) {
-    page.section("steering", "Steering: coefficients, correction and corruption");
-    page.missing("Not there: the results of phase 3 hold no steering, so there is no coefficient curve, no correction and no corruption, and nothing here says that a latent causes anything.");
+    if (has_more) detection_elsewhere(page, file, names, positive_class);
 }
 
 std::vector<std::string> caveats(const ReportStudy& study) {

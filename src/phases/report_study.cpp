@@ -105,11 +105,22 @@ ReportStudy open_report_study(const std::string& folder, const std::string& mode
         }
         return true;
     });
+    const std::string chosen = study.latents ? study.latents->content_sha256() : latents_hash;
+    const auto of_latents = [&](const io::ResultReader& r) { return chosen.empty() || text_of(r.identity(), "latents") == chosen; };
+    // Opening needs type and version alone.
+    const io::FileSchema stages_kind{"pva stages", 1, "stages.md", "", {}};
+    const io::FileSchema steering_kind{"pva steering", 1, "steering.md", "", {}};
+    study.stages = files.newest("phase3", "stages", stages_kind, of_latents);
+    study.steering = files.newest("phase3", "steering", steering_kind, [&](const io::ResultReader& r) { return of_latents(r) && text_of(r.identity(), "part") == "analysis"; });
+    const std::string tuned = id(study.steering, "tuning");
+    study.steering_tuning = files.newest("phase3", "steering", steering_kind, [&](const io::ResultReader& r) {
+        return of_latents(r) && text_of(r.identity(), "part") == "tuning" && (tuned.empty() || r.content_sha256() == tuned);
+    });
     for (const auto* reader : {&study.dataset, &study.latents, &study.validation}) {
         if (study.model.empty()) study.model = id(*reader, "model");
     }
     study.others = static_cast<std::int64_t>(files.seen.size());
-    for (const auto* reader : {&study.difficulty, &study.dataset, &study.activations, &study.temperatures, &study.splits, &study.codes, &study.latents, &study.validation}) {
+    for (const auto* reader : {&study.difficulty, &study.dataset, &study.activations, &study.temperatures, &study.splits, &study.codes, &study.latents, &study.validation, &study.stages, &study.steering_tuning, &study.steering}) {
         if (*reader) --study.others;
     }
     if (!model.empty() && study.model.empty() && !files.seen.empty()) {

@@ -10,6 +10,7 @@
 #include "pva/core/error.h"
 #include "pva/core/progress.h"
 #include "pva/core/sha256.h"
+#include "pva/io/run_lock.h"
 #include "pva/io/whole_file.h"
 #include "pva/kernels/thread_pool.h"
 #include "pva/model/threads.h"
@@ -254,6 +255,38 @@ std::vector<std::string> quality_lines(const Json& saes) {
     return table_lines(table);
 }
 
+/// Held until the run ends, so that no two runs write into one folder.
+class FolderLock {
+  public:
+    /// Collective. Makes the folder. Errors (AgreedError): InputError when another run holds it, IoError.
+    FolderLock(const mpi::Communicator& comm, const std::string& out) : path_(out + "/training.lock"), first_(comm.rank() == 0) {
+        mpi::on_first_rank(comm, [&] {
+            std::error_code error;
+            fs::create_directories(out, error);
+            if (error) throw IoError(out + ": the folder cannot be made (" + error.message() + "); choose another --out");
+            lock_.acquire_exclusive(path_);
+            return std::string();
+        });
+        // First that of rank 0, which held it alone.
+        for (const bool first : {true, false}) {
+            mpi::agreed(comm, [&] {
+                if (first_ == first) lock_.share(path_);
+            });
+        }
+    }
+    FolderLock(const FolderLock&) = delete;
+    FolderLock& operator=(const FolderLock&) = delete;
+    ~FolderLock() {
+        std::error_code ignored;
+        if (first_) fs::remove(path_, ignored);  // who waits for the lock makes a new file
+    }
+
+  private:
+    std::string path_;
+    bool first_;
+    io::RunLock lock_;
+};
+
 /// The record of a finished training in the folder; nothing when there is none. Errors: InputError when it is of another one.
 std::optional<Json> finished_record(const TrainSaeOptions& options, const std::string& identity) {
     std::ifstream file(options.out + "/training.json");
@@ -381,10 +414,12 @@ Report run_train_sae(Context& context, const TrainSaeOptions& options) {
 
     Report report;
     report.result_path = options.out;
+    std::optional<FolderLock> lock;
+    if (!options.dry_run) lock.emplace(comm, options.out);
     const std::string known = mpi::on_first_rank(comm, [&] {
         const auto record = finished_record(options, training.progress.identity);
         std::error_code ignored;
-        if (record) fs::remove(training.checkpoint, ignored);  // a kill may have come between the two
+        if (record && !options.dry_run) fs::remove(training.checkpoint, ignored);  // a kill may have come between the two
         return record ? record->dump() : std::string();
     });
     if (!known.empty()) {
@@ -421,8 +456,6 @@ Report run_train_sae(Context& context, const TrainSaeOptions& options) {
                                      fs::remove(training.checkpoint, error);
                                      fs::remove(options.out + "/training.json", error);
                                  }
-                                 fs::create_directories(options.out, error);
-                                 if (error) throw IoError(options.out + ": the folder cannot be made (" + error.message() + "); choose another --out");
                                  return std::string(fs::exists(training.checkpoint) ? "yes" : "");
                              }).empty();
     // Scales belong to the rows that leave the buffer, so they are known before the stream is.

@@ -46,6 +46,8 @@ double sparsity_at(const Settings& s, std::int64_t step) {
     return s.sparsity * static_cast<double>(step + 1) / static_cast<double>(s.sparsity_warm_up);
 }
 
+double threshold_memory(const Settings& s) { return 1 - 1 / std::clamp(static_cast<double>(s.steps) / 50, 1.0, 100.0); }
+
 double usual_learning_rate(std::size_t latents, std::int64_t steps) {
     const double few = std::clamp(std::sqrt(1e5 / static_cast<double>(std::max<std::int64_t>(1, steps))), 1.0, 10.0);
     return few * 2e-4 / std::sqrt(static_cast<double>(latents) / 16384.0);

@@ -12,7 +12,6 @@ constexpr double beta_1 = 0.9;
 constexpr double beta_2 = 0.999;
 constexpr double tiny = 1e-8;
 constexpr float smallest_threshold = 1e-6F;
-constexpr double memory_of_threshold = 0.99;  // of the moving average
 constexpr std::size_t latents_of_task = 16;
 
 /// What a step multiplies with, in float32.
@@ -110,7 +109,8 @@ void update(SaeState& state, const OwnedGradients& gradients, std::span<const fl
     adam(step, b_dec, state.parameters.b_dec, state.b_dec.first.data(), state.b_dec.second.data());
     if (settings.kind == Kind::batchtopk) {
         const double smallest = sums.smallest_active / static_cast<double>(settings.micro_batches);
-        state.batch_threshold = state.step == 0 ? smallest : memory_of_threshold * state.batch_threshold + (1 - memory_of_threshold) * smallest;
+        const double memory = threshold_memory(settings);
+        state.batch_threshold = state.step == 0 ? smallest : memory * state.batch_threshold + (1 - memory) * smallest;
     }
     ++state.step;
 }

@@ -13,6 +13,8 @@
 #include <fstream>
 #include <iostream>
 #include <optional>
+#include <string>
+#include <utility>
 
 #include "parsers.h"
 
@@ -71,7 +73,9 @@ extern "C" int LLVMFuzzerInitialize(int* count, char*** words) {
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* bytes, std::size_t size) {
     const fs::path path = fuzzed->folder / fuzzed->parser.file_name;
-    write(path, reinterpret_cast<const char*>(bytes), size);
+    std::string file(reinterpret_cast<const char*>(bytes), size);
+    if (fuzzed->parser.mend) file = fuzzed->parser.mend(std::move(file));
+    write(path, file.data(), file.size());
     const std::string fault = pva::test::fault_of([&] { fuzzed->parser.parse(path.string()); });
     if (!fault.empty()) {
         std::cerr << fuzzed->parser.name << ": " << fault << "\n";

@@ -9,6 +9,7 @@
 
 namespace pva::phases {
 
+void section_brief(Page& page, const ReportStudy& study);          ///< what came out, in sentences
 void section_study(Page& page, const ReportStudy& study);          ///< what was run and on what
 void section_solved(Page& page, const ReportStudy& study);         ///< solved by difficulty, verdicts, temperatures
 void section_latents(Page& page, const ReportStudy& study);        ///< separation scores, top latents, layers, general text

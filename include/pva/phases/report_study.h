@@ -21,6 +21,9 @@ struct ReportStudy {
     std::optional<io::ResultReader> codes;  ///< of phase 2
     std::optional<io::ResultReader> latents;
     std::optional<io::ResultReader> validation;
+    std::optional<io::ResultReader> stages;           ///< detection over the course of writing
+    std::optional<io::ResultReader> steering_tuning;  ///< where coefficients were chosen
+    std::optional<io::ResultReader> steering;         ///< where they were tried beside controls
     std::vector<std::string> unusable;  ///< files that could not be read, with the reason
     std::string model;                  ///< its name; empty without dataset, latents or validation
     std::int64_t others = 0;            ///< results of other models, problems or settings in the same folders

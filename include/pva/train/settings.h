@@ -49,6 +49,9 @@ void check(const Settings& settings);
 double learning_rate_at(const Settings& settings, std::int64_t step);
 /// lambda of a step.
 double sparsity_at(const Settings& settings, std::int64_t step);
+/// batchtopk: what the moving average of the threshold keeps in a step. It looks back over a fiftieth of the steps, at most
+/// 100: in a short training a longer look would see the values of an SAE that was worse.
+double threshold_memory(const Settings& settings);
 /// The usual learning rate for a width, 2e-4 / sqrt(latents / 16384) (Gao et al. 2024, as dictionary_learning has it), times
 /// sqrt(100000 / steps) between 1 and 10: trainings of few steps gain from larger ones (docs/train_sae.md has figures).
 double usual_learning_rate(std::size_t latents, std::int64_t steps);

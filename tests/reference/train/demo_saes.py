@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """SAEs of the demo model made by pva_train_sae, beside those that ship in data/demo/saes.
 
-    demo_saes.py --bin DIR --demo DIR --work DIR [--ranks 2] [--kind batchtopk] [--l0 32] [--share 0.43] [--tokens 1228800] [-- more options]
+    demo_saes.py --bin DIR --demo DIR --work DIR [--ranks 2] [--kind batchtopk] [--l0 32] [--share 0.43] [--tokens 1228800] [--texts-only] [-- more options]
 
 Writes what saes.py of tests/reference/demo reads as JSONL files: problems with their reference answers, general text, and problems whose
 last prompt token is oversampled; none is one of the study's. Trains layers 2, 3, 4 with 1,024 latents to WORK/saes (params.npz), then
@@ -38,6 +38,7 @@ parser.add_argument("--kind", default="batchtopk")
 parser.add_argument("--l0", type=int, default=32)
 parser.add_argument("--share", type=float, default=0.43)
 parser.add_argument("--tokens", type=int, default=1_228_800)
+parser.add_argument("--texts-only", action="store_true", help="only write the texts, for against_saelens.py")
 parser.add_argument("more", nargs="*")
 arguments = parser.parse_args()
 LAYERS = [2, 3, 4]
@@ -93,6 +94,8 @@ def measured_rows():
 def main():
     os.makedirs(arguments.work, exist_ok=True)
     text, prompts = write_texts()
+    if arguments.texts_only:
+        return
     out = os.path.join(arguments.work, "saes")
     command = ["mpirun", "--oversubscribe", "--bind-to", "none", "-n", str(arguments.ranks), os.path.join(arguments.bin, "pva_train_sae"), "--data", arguments.work, "--model", os.path.join(arguments.demo, "model"),
                "--text", text, "--problems", os.path.join(arguments.demo, "problems.jsonl"), "--oversample-problems", prompts, "--oversample-share", str(arguments.share), "--kind", arguments.kind,

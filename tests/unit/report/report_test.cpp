@@ -1,6 +1,7 @@
 // The report: what is escaped, what is missing, what is damaged, and numbers of its curves.
 #define BOOST_TEST_MODULE report
 #include <boost/test/unit_test.hpp>
+#include <cmath>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
@@ -145,9 +146,99 @@ BOOST_AUTO_TEST_CASE(hostile_texts_and_missing_phases) {
     const std::string page = page_of(folder);
     BOOST_TEST(page.find("&lt;script&gt;alert(1)&lt;/script&gt;") != std::string::npos);
     BOOST_TEST(page.find("2 of 4 programs pass") != std::string::npos);
-    for (const std::string section : {"study", "solved", "latents", "chosen", "detection", "writing", "steering", "caveats"}) BOOST_TEST(count(page, "<h2 id=\"" + section + "\"") == 1u, section);
+    for (const std::string section : {"brief", "study", "solved", "latents", "chosen", "detection", "writing", "steering", "caveats"}) BOOST_TEST(count(page, "<h2 id=\"" + section + "\"") == 1u, section);
     for (const std::string phase : {"pva_phase1_2", "pva_phase2", "pva_phase3"}) BOOST_TEST(page.find(phase + " does it") != std::string::npos, phase);
     BOOST_TEST(page == page_of(folder));  // the same results, the same page
+}
+
+// What the section reads of docs/formats/stages.md and steering.md.
+BOOST_AUTO_TEST_CASE(course_of_writing_and_steering) {
+    using io::Filled;
+    using io::h5::Element;
+    const std::string folder = scratch().file("later");
+    write_dataset(folder);
+    const auto values = [](std::initializer_list<double> list) { return bytes_of(std::vector<double>(list)); };
+
+    io::FileSchema stages{"pva stages", 1, "stages.md", "unit", {}};
+    const auto has = [](io::FileSchema& schema, const std::string& name, Element element, const std::vector<std::string>& dims) {
+        schema.datasets.push_back({name, element, dims, Filled::at_end, "1", "", element == Element::text ? "name_bytes" : ""});
+    };
+    for (const std::string name : {"stage", "detector", "baseline"}) has(stages, name, Element::text, {name});
+    has(stages, "layer", Element::i32, {"layer"});
+    has(stages, "passed", Element::u8, {"row"});
+    has(stages, "tokens_written", Element::f64, {"stage"});
+    has(stages, "best_layer", Element::i32, {"stage", "detector"});
+    for (const std::string name : {"auroc", "auroc_low", "auroc_high"}) {
+        has(stages, name, Element::f64, {"stage", "layer", "detector"});
+        has(stages, "baseline_" + name, Element::f64, {"stage", "baseline"});
+    }
+    for (const std::string name : {"difference", "low", "high"}) has(stages, "against_words/" + name, Element::f64, {"stage", "detector"});
+    test::MadeFile course;
+    course.sizes = {{"unit", 1}, {"stage", 2}, {"detector", 1}, {"baseline", 1}, {"layer", 2}, {"row", 3}, {"name_bytes", 64}};
+    course.identity = R"({"model":"m","site":"resid_post"})";
+    course.content["stage"] = bytes_of(std::vector<std::string>{"last-prompt", "<b>tenth"}, 64);
+    course.content["detector"] = bytes_of(std::vector<std::string>{"latent for right"}, 64);
+    course.content["baseline"] = bytes_of(std::vector<std::string>{"words so far"}, 64);
+    course.content["layer"] = bytes_of(std::vector<std::int32_t>{3, 9});
+    course.content["best_layer"] = bytes_of(std::vector<std::int32_t>{-1, 1});
+    course.content["auroc"] = values({0.5, 0.5, 0.6, 0.8125});
+    course.content["auroc_low"] = values({0.4, 0.4, 0.5, 0.75});
+    course.content["auroc_high"] = values({0.6, 0.6, 0.7, 0.875});
+    course.content["baseline_auroc"] = values({0.5, std::nan("")});
+    const std::string stages_file = folder + "/phase3/stages_m_0-3_2026-01-01_00-00-00.h5";
+    test::write_made_file(stages_file, stages, course);
+
+    io::FileSchema steering{"pva steering", 1, "steering.md", "unit", {}};
+    has(steering, "condition/name", Element::text, {"condition"});
+    has(steering, "arm/name", Element::text, {"arm"});
+    for (const std::string name : {"arm/aim", "arm/method"}) has(steering, name, Element::u8, {"arm"});
+    has(steering, "condition/arm", Element::i32, {"condition"});
+    for (const std::string name : {"condition/kind", "choice/chosen"}) has(steering, name, Element::u8, {"condition"});
+    for (const std::string name : {"effect/fixed", "effect/broken"}) has(steering, name, Element::u64, {"condition"});
+    for (const std::string name : {"condition/relative", "condition/gate_percentile", "effect/mcnemar_p", "effect/aimed", "effect/similarity"}) has(steering, name, Element::f64, {"condition"});
+    for (const std::string name : {"correction", "corruption", "preservation", "net"}) {
+        for (const std::string end : {"", "_low", "_high"}) has(steering, "effect/" + name + end, Element::f64, {"condition"});
+    }
+    const double none = std::nan("");
+    test::MadeFile tuned;
+    tuned.sizes = {{"unit", 1}, {"condition", 3}, {"arm", 1}, {"name_bytes", 64}};
+    tuned.content["condition/name"] = bytes_of(std::vector<std::string>{"no steering", "weak", "strong"}, 64);
+    tuned.content["arm/name"] = bytes_of(std::vector<std::string>{"add <L3-70>"}, 64);
+    tuned.content["condition/arm"] = bytes_of(std::vector<std::int32_t>{-1, 0, 0});
+    tuned.content["condition/kind"] = bytes_of(std::vector<std::uint8_t>{0, 1, 1});
+    tuned.content["choice/chosen"] = bytes_of(std::vector<std::uint8_t>{0, 1, 0});
+    tuned.content["condition/relative"] = values({0, 0.1, 0.8});
+    tuned.content["condition/gate_percentile"] = values({none, none, none});
+    tuned.content["effect/fixed"] = bytes_of(std::vector<std::uint64_t>{0, 7, 3});
+    tuned.content["effect/correction"] = values({0, 0.4375, 0.1});
+    tuned.content["effect/correction_high"] = values({0, 0.5, 0.2});
+    tuned.content["effect/similarity"] = values({1, 0.9, 0.2});
+    tuned.identity = R"({"model":"m","part":"tuning"})";
+    tuned.summary = R"({"problems":20,"right":4,"arms":[{"name":"add <L3-70>","none_is_as_good":true}]})";
+    test::MadeFile tried = tuned;
+    tried.identity = R"({"model":"m","part":"analysis"})";
+    tried.content["condition/kind"] = bytes_of(std::vector<std::uint8_t>{0, 1, 3});
+    tried.content["effect/aimed"] = values({0, 0.25, -0.5});
+    tried.summary = R"({"problems":30,"right":5,"wrong":25,"tests":[{"intervention":"add <L3-70>","test":"against random","p":0.04,"smallest_p":0.01,"holm":0.08,"q":0.05,"published":false,"note":"7 of 16"}]})";
+    const std::string tuned_file = folder + "/phase3/steering_m_0-3_tuning_2026-01-01_00-00-00.h5";
+    test::write_made_file(tuned_file, steering, tuned);
+    test::write_made_file(folder + "/phase3/steering_m_0-3_analysis_2026-01-01_00-00-01.h5", steering, tried);
+
+    const std::string page = page_of(folder);
+    for (const std::string part : {"&lt;b&gt;tenth", "0.812 [0.750, 0.875], L9", "of 3 programs of the analysis part", "course of writing", "add &lt;L3-70&gt;", "weak (chosen)", "0.438 [0.000, 0.500]", "chosen: 0.100",
+                                   "no coefficient is better", "30 problems of the analysis part", "against random", "0.0800", "7 of 16"}) {
+        BOOST_TEST(page.find(part) != std::string::npos, part);
+    }
+    BOOST_TEST(page.find("Not there") == std::string::npos);
+
+    // Only part of it, and a damaged one.
+    std::filesystem::remove(tuned_file);
+    course.other_shape["best_layer"] = {1};
+    test::write_made_file(stages_file, stages, course);
+    const std::string less = page_of(folder);
+    BOOST_TEST(less.find("dataset best_layer: has 1 values, expected 2") != std::string::npos);
+    BOOST_TEST(less.find("where coefficients were chosen, is missing") != std::string::npos);
+    BOOST_TEST(less.find("7 of 16") != std::string::npos);
 }
 
 BOOST_AUTO_TEST_CASE(damaged_files_spoil_their_part_only) {

@@ -107,6 +107,12 @@ BOOST_AUTO_TEST_CASE(schedules) {
     BOOST_TEST(train::usual_learning_rate(16384, 1000000) == 2e-4);
     BOOST_TEST(train::usual_learning_rate(4096, 25000) == 8e-4);
     BOOST_TEST(train::usual_learning_rate(4096, 10) == 4e-3);
+    settings.steps = 100000;
+    BOOST_TEST(train::threshold_memory(settings) == 0.99);
+    settings.steps = 500;
+    BOOST_TEST(train::threshold_memory(settings) == 0.9);
+    settings.steps = 3;
+    BOOST_TEST(train::threshold_memory(settings) == 0.0);
     BOOST_CHECK_THROW(train::kind_from_name("relu"), UsageError);
     settings.d = 4;
     settings.latents = 8;

@@ -2,12 +2,15 @@
 """pva_train_sae on the demo model: the same SAEs on any number of ranks and after kills, files that pva_check reads, wrong use that is
 refused. Python's standard library only.
 
-train_sae.py --bin DIR --demo DIR [--kills N]     N: only so many kills, at random moments
+train_sae.py --bin DIR --demo DIR [--kills N]     N above 1: so many kills, and every number of ranks and every refusal; processes take half a
+second of processor time to start, so the suite has few of them
 """
 import argparse
+import fcntl
 import json
 import os
 import random
+import resource
 import shutil
 import signal
 import subprocess
@@ -18,8 +21,9 @@ import time
 parser = argparse.ArgumentParser()
 parser.add_argument("--bin", required=True)
 parser.add_argument("--demo", required=True)
-parser.add_argument("--kills", type=int, default=0)
+parser.add_argument("--kills", type=int, default=1)
 arguments = parser.parse_args()
+LONG = arguments.kills > 1
 ENVIRONMENT = dict(os.environ, OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1")
 MODEL, PROBLEMS, TEXT = (os.path.join(arguments.demo, name) for name in ("model", "problems.jsonl", "general_text.jsonl"))
 WORK = tempfile.mkdtemp(prefix="pva_train_sae_")
@@ -88,8 +92,8 @@ def same(a, b, what):
     check(record(a) == record(b), f"{what}: records differ")
 
 
-SMALL = ("--model", MODEL, "--text", TEXT, "--context", "64", "--tokens", "6144", "--batch", "256", "--micro-batch", "64", "--buffer", "1024", "--measure-every", "12",
-         "--measure-sequences", "8", "--loss-sequences", "1", "--held-out-share", "0.05")
+SMALL = ("--model", MODEL, "--text", TEXT, "--context", "64", "--tokens", "6144" if LONG else "3072", "--batch", "256", "--micro-batch", "64", "--buffer", "1024", "--measure-every", "12" if LONG else "6",
+         "--measure-sequences", "8" if LONG else "4", "--loss-sequences", "1", "--held-out-share", "0.05")
 KINDS = {"topk": (), "batchtopk": ("--format", "gemma-scope"), "jumprelu": ()}
 
 
@@ -98,9 +102,9 @@ def options_of(kind, out):
 
 
 def ranks_and_formats():
-    for kind in KINDS:
+    for kind, all_ranks in {"topk": (1, 2, 4) if LONG else (1, 4), "batchtopk": (1, 3) if LONG else (1,), "jumprelu": (1, 2) if LONG else (1,)}.items():
         folders = {}
-        for ranks in {"topk": (1, 2, 4), "batchtopk": (1, 3), "jumprelu": (1, 2)}[kind]:
+        for ranks in all_ranks:
             folders[ranks] = os.path.join(WORK, f"{kind}_{ranks}")
             summary = run(*options_of(kind, folders[ranks]), ranks=ranks)
         for ranks, folder in folders.items():
@@ -111,7 +115,7 @@ def ranks_and_formats():
         first, last = (dict(zip(table(folders[1])[0], table(folders[1])[i])) for i in (1, -len(layers)))
         check(float(last["loss"]) < float(first["loss"]), f"the loss falls: {first} {last}")
         check(float(last["explained_variance"]) > float(first["explained_variance"]), "the explained variance rises")
-        if kind == "jumprelu":
+        if kind == "jumprelu" or (kind == "batchtopk" and not LONG):
             continue
         # pva's own loaders and measures see the same SAE.
         checked = run("--sae", folders[1], "--model", MODEL, "--text", TEXT, "--records", "30", "--loss-records", "1", program="pva_check")
@@ -165,11 +169,11 @@ def interrupted(kills, seed):
     whole, cut = os.path.join(WORK, "whole"), os.path.join(WORK, "cut")
     options = lambda out: (*SMALL, "--kind", "batchtopk", "--layers", "3", "--latents", "256,128", "--l0", "8", "--dead-after", "2048", "--checkpoint-minutes", "0", "--out", out)
     start = time.time()
-    run(*options(whole), ranks=2)
+    run(*options(whole), ranks=2 if LONG else 1)
     seconds = time.time() - start
     # A stop on request keeps everything and says so.
-    said = run(*options(cut), "--max-minutes", "0.0001", code=75, ranks=2)
-    check("of 24 steps are done and stored" in said, said[-500:])
+    said = run(*options(cut), "--max-minutes", "0.0001", code=75)
+    check(f"of {24 if LONG else 12} steps are done and stored" in said, said[-500:])
     done = 0
     while done < kills:
         ranks = draw.choice((1, 2, 3))
@@ -185,14 +189,63 @@ def interrupted(kills, seed):
             done += 1
     if not os.path.exists(cut):
         run(*options(cut), "--max-minutes", "0.0001", code=75)
-    refused(65, "other options", options=(*options(cut), "--seed", "9"))
+    if LONG:
+        refused(65, "other options", options=(*options(cut), "--seed", "9"))
     run(*options(cut), ranks=2)
     same(whole, cut, f"{kills} kills")
+    if not LONG:
+        return
     damaged = os.path.join(WORK, "damaged")
     os.makedirs(damaged)
     with open(os.path.join(damaged, "checkpoint.safetensors"), "wb") as file:
         file.write(b"\x10\0\0\0\0\0\0\0 not a header  ")
     refused(65, "checkpoint.safetensors", options=options(damaged))
+
+
+def is_held(path):
+    """Whether a process holds the lock."""
+    if not os.path.exists(path):
+        return False
+    with open(path) as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return False
+        except BlockingIOError:
+            return True
+
+
+def two_in_one_folder():
+    """A run that has just locked its folder and is then stopped, and a second one, which waits ten seconds for it: both processes."""
+    out = os.path.join(WORK, "locked")
+    options = (*SMALL, "--layers", "3", "--latents", "64", "--l0", "4", "--out", out)
+    first = subprocess.Popen(command("pva_train_sae", *options), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=ENVIRONMENT)
+    while not is_held(os.path.join(out, "training.lock")):
+        check(first.poll() is None, "a run never locked its folder")
+        time.sleep(0.005)
+    os.kill(first.pid, signal.SIGSTOP)
+    second = subprocess.Popen(command("pva_train_sae", *options), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=ENVIRONMENT)
+    return first, second
+
+
+def second_is_refused(first, second):
+    said = second.communicate(timeout=120)[0]
+    check(second.returncode == 65 and "another run is working on this" in said and "training.lock" in said, f"two runs in one folder: {second.returncode} {said[-1500:]}")
+    check(os.listdir(os.path.join(WORK, "locked")) == ["training.lock"], "the second run wrote something")
+    kill_all(first)
+
+
+def more_refusals(base, out):
+    refused(64, "holds thresholds", options=(*base, "--format", "gemma-scope"))
+    refused(64, "with 8 latents", options=("--model", MODEL, "--text", TEXT, "--layers", "3", "--latents", "8", "--l0", "9", "--out", out))
+    refused(64, "fewer tokens", options=("--model", MODEL, "--text", TEXT, "--layers", "3", "--tokens", "100", "--out", out))
+    refused(65, "missing.txt", options=("--model", MODEL, "--text", os.path.join(WORK, "missing.txt"), "--out", out))
+    empty = os.path.join(WORK, "empty")
+    os.makedirs(empty)
+    refused(65, "no file that ends", options=("--model", MODEL, "--text", empty, "--out", out))
+    broken = os.path.join(WORK, "broken.txt")
+    with open(broken, "wb") as file:
+        file.write(b"caf\xe9 ")
+    refused(65, "broken.txt", "UTF-8", options=("--model", MODEL, "--text", broken, "--out", out))
 
 
 def refusals():
@@ -205,17 +258,8 @@ def refusals():
         file.write(json.dumps({"text": "Something else."}) + "\n" + json.dumps({"text": "# Task:\n  " + problem["text"].replace(" ", "\n", 3) + "\n" + problem["code"]}) + "\n")
     refused(65, "leak.jsonl, text 1", "problem 1", "--drop-held-out", options=("--model", MODEL, "--text", f"{TEXT},{leak}", "--problems", PROBLEMS, "--layers", "3", "--out", out))
     refused(65, "is held out", options=("--model", MODEL, "--text", TEXT, "--problems", PROBLEMS, "--oversample-problems", PROBLEMS, "--oversample-share", "0.2", "--layers", "3", "--out", out))
-    refused(64, "holds thresholds", options=(*base, "--format", "gemma-scope"))
-    refused(64, "with 8 latents", options=("--model", MODEL, "--text", TEXT, "--layers", "3", "--latents", "8", "--l0", "9", "--out", out))
-    refused(64, "fewer tokens", options=("--model", MODEL, "--text", TEXT, "--layers", "3", "--tokens", "100", "--out", out))
-    refused(65, "missing.txt", options=("--model", MODEL, "--text", os.path.join(WORK, "missing.txt"), "--out", out))
-    empty = os.path.join(WORK, "empty")
-    os.makedirs(empty)
-    refused(65, "no file that ends", options=("--model", MODEL, "--text", empty, "--out", out))
-    broken = os.path.join(WORK, "broken.txt")
-    with open(broken, "wb") as file:
-        file.write(b"caf\xe9 ")
-    refused(65, "broken.txt", "UTF-8", options=("--model", MODEL, "--text", broken, "--out", out))
+    if LONG:
+        more_refusals(base, out)
     check(not os.path.exists(os.path.join(out, "training.json")), "nothing was written")
     # A dropped document, a plain file, sampled prompts, other sites, a dry run.
     plain = os.path.join(WORK, "corpus")
@@ -235,13 +279,16 @@ def refusals():
         file.writelines(line for i, line in enumerate(source) if i < 100)
     options = ("--model", MODEL, "--text", f"{plain},{leak}", "--problems", held, "--drop-held-out", "--oversample-problems", prompts, "--oversample-share", "0.25", "--site", "resid_post,mlp_out",
                "--layers", "3", "--latents", "64", "--l0", "4", "--context", "48", "--tokens", "2048", "--batch", "256", "--micro-batch", "128", "--buffer", "600", "--loss-sequences", "2")
-    dry = run(*options, "--out", out, "--dry-run")
-    check(dry["saes"] == 2 and dry["text"]["dropped_documents"] == 1 and dry["text"]["repeated_documents"] >= 3, f"dry run {dry}")
-    check(not os.path.exists(out), "a dry run writes nothing")
+    if LONG:
+        dry = run(*options, "--out", out, "--dry-run")
+        check(dry["saes"] == 2 and dry["text"]["dropped_documents"] == 1, f"dry run {dry}")
+        check(not os.path.exists(out), "a dry run writes nothing")
     one, two = os.path.join(WORK, "sites_1"), os.path.join(WORK, "sites_2")
     summary = run(*options, "--out", one)
-    run(*options, "--out", two, ranks=2)
-    same(one, two, "sites and prompts")
+    check(summary["text"]["dropped_documents"] == 1 and summary["text"]["repeated_documents"] >= 3, f"documents {summary['text']}")
+    if LONG:
+        run(*options, "--out", two, ranks=2)
+        same(one, two, "sites and prompts")
     check([s["path"] for s in summary["saes"]] == ["resid_post/layer_3", "mlp_out/layer_3"], f"paths {summary['saes']}")
     check(summary["saes"][0]["quality"]["last_prompt"]["rows"] > 0, "last prompt rows are measured")
     check(summary["saes"][1]["quality"]["loss_recovered"] is None, "a site that is not residual has no spliced loss")
@@ -249,11 +296,11 @@ def refusals():
         check("prompt\t" in file.read(), "prompts are in the list of what was read")
 
 
-if arguments.kills:
-    interrupted(arguments.kills, 77)
-else:
-    ranks_and_formats()
-    interrupted(2, 5)
-    refusals()
+both = two_in_one_folder()
+ranks_and_formats()
+interrupted(arguments.kills, 77 if LONG else 5)
+refusals()
+second_is_refused(*both)
 shutil.rmtree(WORK)
-print("ok")
+used = resource.getrusage(resource.RUSAGE_CHILDREN)
+print(f"ok; {used.ru_utime + used.ru_stime:.1f} s of processor time")

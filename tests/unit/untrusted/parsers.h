@@ -15,9 +15,10 @@ struct Parser {
     std::vector<std::string> seeds;                          ///< bytes of good files
     std::vector<std::pair<std::string, std::string>> beside; ///< names and bytes of other files in its folder
     std::function<void(const std::string& path)> parse;      ///< reads it all; gives a value or throws
+    std::function<std::string(std::string bytes)> mend;      ///< makes checksums of changed bytes right, so that they are read at all; may be empty
 };
 
-/// All of them but those of HDF5 files. `source` is the checkout.
+/// Those of the rooms io, text and tasks, but of HDF5 files. `source` is the checkout.
 std::vector<Parser> parsers(const std::string& source);
 
 /// All bytes of a file. Throws std::runtime_error when it cannot be opened.

@@ -1,0 +1,209 @@
+// The section of the report on steering: coefficients, correction and corruption beside controls.
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <map>
+
+#include "pva/phases/report_sections.h"
+#include "pva/phases/report_values.h"
+
+namespace pva::phases {
+
+using json = nlohmann::ordered_json;
+
+namespace {
+
+constexpr std::size_t most_curves = 6;
+
+/// What was done in each condition of a steering file (docs/formats/steering.md), and what came of it.
+struct Conditions {
+    std::vector<std::string> name;
+    std::vector<std::string> arm_name;
+    std::vector<std::uint8_t> aim;
+    std::vector<std::uint8_t> method;
+    std::vector<std::int32_t> arm;
+    std::vector<std::uint8_t> kind;
+    std::vector<double> relative;
+    std::vector<double> gate_percentile;
+    std::vector<std::uint64_t> fixed, broken;
+    std::map<std::string, std::vector<double>> effect;
+
+    const std::vector<double>& of(const std::string& figure) const { return effect.at(figure); }
+    std::string share(const std::string& figure, std::size_t c) const { return with_interval(of(figure)[c], of(figure + "_low")[c], of(figure + "_high")[c]); }
+};
+
+Conditions read_conditions(const io::ResultReader& file) {
+    Conditions all;
+    all.name = file.read_texts("condition/name");
+    all.arm_name = file.read_texts("arm/name");
+    const std::size_t n = all.name.size();
+    all.aim = read_sized<std::uint8_t>(file, "arm/aim", all.arm_name.size());
+    all.method = read_sized<std::uint8_t>(file, "arm/method", all.arm_name.size());
+    all.arm = read_sized<std::int32_t>(file, "condition/arm", n);
+    all.kind = read_sized<std::uint8_t>(file, "condition/kind", n);
+    all.relative = read_sized<double>(file, "condition/relative", n);
+    all.gate_percentile = read_sized<double>(file, "condition/gate_percentile", n);
+    all.fixed = read_sized<std::uint64_t>(file, "effect/fixed", n);
+    all.broken = read_sized<std::uint64_t>(file, "effect/broken", n);
+    for (const std::string name : {"correction", "corruption", "preservation", "net"}) {
+        for (const std::string end : {"", "_low", "_high"}) all.effect[name + end] = read_sized<double>(file, "effect/" + name + end, n);
+    }
+    for (const std::string name : {"mcnemar_p", "aimed", "similarity"}) all.effect[name] = read_sized<double>(file, "effect/" + name, n);
+    for (const std::int32_t arm : all.arm) {
+        if (arm >= static_cast<std::int32_t>(all.arm_name.size())) throw InputError(file.path() + " dataset condition/arm: names an arm that the file does not have; it is damaged");
+    }
+    return all;
+}
+
+std::vector<std::vector<std::string>> effects(const Conditions& all, const std::vector<std::uint8_t>& chosen) {
+    std::vector<std::vector<std::string>> rows;
+    for (std::size_t c = 0; c < all.name.size(); ++c) {
+        if (all.kind[c] != 1) continue;
+        const std::string mark = c < chosen.size() && chosen[c] == 1 ? " (chosen)" : "";
+        rows.push_back({all.name[c] + mark, std::to_string(all.fixed[c]), std::to_string(all.broken[c]), all.share("correction", c), all.share("corruption", c), all.share("preservation", c), all.share("net", c),
+                        figure(all.of("mcnemar_p")[c]), figure(all.of("similarity")[c])});
+    }
+    return rows;
+}
+
+const std::vector<std::string> effect_head = {"intervention", "fixed", "broken", "correction", "corruption", "preservation", "net change", "McNemar p", "similarity"};
+
+void coefficient_curves(Page& page, const io::ResultReader& file) {
+    const Conditions all = read_conditions(file);
+    const auto chosen = read_sized<std::uint8_t>(file, "choice/chosen", all.name.size());
+    const json summary = file.summary();
+    page.paragraph("Coefficients were chosen on " + value_text(summary, "problems") + " problems of the tuning part, " + value_text(summary, "right") + " of them solved without steering. A coefficient is given in mean norms of the stream.");
+    page.begin_row();
+    std::size_t shown = 0;
+    for (std::size_t a = 0; a < all.arm_name.size() && shown < most_curves; ++a) {
+        if (all.method[a] == 2) continue;  // taken out of the weights: there is no coefficient
+        // A gated arm has a curve for each threshold; the first one that something was chosen of stands for it.
+        double gate = std::numeric_limits<double>::quiet_NaN();
+        bool found = false;
+        for (const bool wanted : {true, false}) {
+            for (std::size_t c = 0; c < all.name.size() && !found; ++c) {
+                if (all.arm[c] != static_cast<std::int32_t>(a) || all.kind[c] != 1 || (wanted && chosen[c] != 1)) continue;
+                gate = all.gate_percentile[c];
+                found = true;
+            }
+        }
+        std::vector<std::size_t> own;
+        for (std::size_t c = 0; c < all.name.size(); ++c) {
+            const bool same_gate = std::isnan(gate) ? std::isnan(all.gate_percentile[c]) : all.gate_percentile[c] == gate;
+            if (all.arm[c] == static_cast<std::int32_t>(a) && all.kind[c] == 1 && same_gate) own.push_back(c);
+        }
+        if (own.size() < 2) continue;
+        std::stable_sort(own.begin(), own.end(), [&](std::size_t x, std::size_t y) { return all.relative[x] < all.relative[y]; });
+        Plot plot;
+        plot.name = "Correction and corruption by coefficient: " + all.arm_name[a];
+        plot.x_label = "coefficient, in mean norms of the stream";
+        plot.y_label = "share";
+        plot.legend = "outside top center horizontal samplen 2";
+        plot.y_range = {{0, 1.02}};
+        for (const auto& [name, colour] : {std::pair{"correction", colour_right}, std::pair{"corruption", colour_wrong}}) {
+            PlotSeries line{PlotSeries::Kind::line, name, colour, {}, {}, {}, {}};
+            PlotSeries bars{PlotSeries::Kind::error_bars, "", colour, {}, {}, {}, {}};
+            for (const std::size_t c : own) {
+                if (!std::isfinite(all.of(name)[c])) continue;
+                for (PlotSeries* series : {&line, &bars}) {
+                    series->x.push_back(all.relative[c]);
+                    series->y.push_back(all.of(name)[c]);
+                }
+                bars.low.push_back(all.of(std::string(name) + "_low")[c]);
+                bars.high.push_back(all.of(std::string(name) + "_high")[c]);
+            }
+            plot.series.push_back(line);
+            plot.series.push_back(bars);
+        }
+        PlotSeries alike{PlotSeries::Kind::dashes, "similarity", colour_other, {}, {}, {}, {}};
+        std::string picked;
+        for (const std::size_t c : own) {
+            alike.x.push_back(all.relative[c]);
+            alike.y.push_back(all.of("similarity")[c]);
+            if (chosen[c] == 1) picked = "; chosen: " + fixed(all.relative[c], 3);
+        }
+        plot.series.push_back(alike);
+        page.plot(plot, all.arm_name[a] + " (towards " + (all.aim[a] == 0 ? "right" : "wrong") + " programs" + (std::isnan(gate) ? "" : ", gate at percentile " + fixed(gate, 0)) + "): share of wrong programs that were corrected and of right ones that were "
+                            "corrupted, with 95 % intervals, and how alike programs stayed" + picked + ".");
+        ++shown;
+    }
+    page.end_row();
+    page.table(effect_head, effects(all, chosen), "Every coefficient on the tuning part");
+    for (const json& arm : summary.value("arms", json::array())) {
+        if (arm.is_object() && arm.contains("none_is_as_good") && arm.at("none_is_as_good").is_boolean() && arm.at("none_is_as_good").get<bool>()) {
+            page.paragraph("For " + value_text(arm, "name") + " no coefficient is better on the tuning part than none at all.");
+        }
+    }
+}
+
+void against_controls(Page& page, const io::ResultReader& file) {
+    const Conditions all = read_conditions(file);
+    const json summary = file.summary();
+    page.paragraph("The chosen interventions were tried on " + value_text(summary, "problems") + " problems of the analysis part (" + value_text(summary, "right") + " solved and " + value_text(summary, "wrong") +
+                   " not solved without steering), beside controls that are pushed as hard: latents of low score, random vectors, and latents chosen on shuffled labels.");
+    page.table(effect_head, effects(all, {}), "Correction, corruption and preservation with 95 % intervals");
+
+    Plot plot;
+    plot.name = "Net change towards the aim: chosen latents beside controls";
+    plot.y_label = "net change towards the aim";
+    plot.legend = "outside top center horizontal samplen 2 maxrows 2";
+    plot.x_range = {{-0.6, static_cast<double>(all.arm_name.size()) - 0.4}};
+    constexpr std::array<const char*, 3> control = {"low score", "random", "shuffled labels"};
+    constexpr std::array<const char*, 3> colours = {colour_fourth, colour_other, colour_fifth};
+    PlotSeries chosen{PlotSeries::Kind::error_bars, "chosen latent, 95 %", colour_right, {}, {}, {}, {}};
+    std::array<PlotSeries, 3> controls;
+    for (std::size_t k = 0; k < 3; ++k) controls[k] = {PlotSeries::Kind::points, control[k], colours[k], {}, {}, {}, {}};
+    std::vector<std::vector<std::string>> names;
+    for (std::size_t a = 0; a < all.arm_name.size(); ++a) {
+        plot.x_tics.emplace_back(static_cast<double>(a), std::to_string(a + 1));
+        names.push_back({std::to_string(a + 1), all.arm_name[a], all.aim[a] == 0 ? "right" : "wrong"});
+    }
+    for (std::size_t c = 0; c < all.name.size(); ++c) {
+        if (all.arm[c] < 0 || !std::isfinite(all.of("aimed")[c])) continue;
+        const auto a = static_cast<std::size_t>(all.arm[c]);
+        const double place = static_cast<double>(a);
+        if (all.kind[c] == 1) {
+            const bool towards_right = all.aim[a] == 0;
+            chosen.x.push_back(place - 0.3);
+            chosen.y.push_back(all.of("aimed")[c]);
+            chosen.low.push_back(towards_right ? all.of("net_low")[c] : -all.of("net_high")[c]);
+            chosen.high.push_back(towards_right ? all.of("net_high")[c] : -all.of("net_low")[c]);
+        } else if (all.kind[c] >= 2 && all.kind[c] <= 4) {
+            controls[all.kind[c] - 2U].x.push_back(place - 0.1 + 0.2 * (all.kind[c] - 2));
+            controls[all.kind[c] - 2U].y.push_back(all.of("aimed")[c]);
+        }
+    }
+    plot.series = {chosen, controls[0], controls[1], controls[2]};
+    plot.series.push_back({PlotSeries::Kind::dashes, "", colour_other, {-0.6, static_cast<double>(all.arm_name.size()) - 0.4}, {0, 0}, {}, {}});
+    page.plot(plot, "Net share of problems that moved towards the aim. Each point is one control; the chosen latent is worth something where it stands above them.");
+    page.table({"number", "intervention", "aim"}, names, "Numbers in the figure");
+
+    std::vector<std::vector<std::string>> tests;
+    for (const json& test : summary.value("tests", json::array())) {
+        const bool published = test.is_object() && test.contains("published") && test.at("published").is_boolean() && test.at("published").get<bool>();
+        tests.push_back({value_text(test, "intervention"), value_text(test, "test") + (published ? " (published study's)" : ""), figure(value_number(test, "p"), 4), figure(value_number(test, "smallest_p"), 4), figure(value_number(test, "holm"), 4),
+                         figure(value_number(test, "q"), 4), value_text(test, "note")});
+    }
+    if (!tests.empty()) page.table({"intervention", "test", "p", "smallest possible", "Holm", "q", ""}, tests, "Tests on the analysis part, adjusted over all of them");
+}
+
+}  // namespace
+
+void section_steering(Page& page, const ReportStudy& study) {
+    page.section("steering", "Steering: coefficients, correction and corruption");
+    if (!study.steering_tuning && !study.steering) {
+        return page.missing("Not there: nothing was steered, so there is no coefficient curve, no correction and no corruption, and nothing here says that a latent causes anything. pva_steer does it.");
+    }
+    if (study.steering_tuning) {
+        coefficient_curves(page, *study.steering_tuning);
+    } else {
+        page.missing("The result of the tuning part, where coefficients were chosen, is missing.");
+    }
+    if (study.steering) {
+        against_controls(page, *study.steering);
+    } else {
+        page.missing("The chosen coefficients were not tried on the analysis part yet, beside controls: the same command of pva_steer goes on with it, without --tuning-only.");
+    }
+}
+
+}  // namespace pva::phases
