@@ -26,7 +26,7 @@ if command -v clang++ >/dev/null; then
         kept=tests/golden/untrusted/$parser
         echo "== $parser"
         "$program" "$corpus" $([[ -d $kept ]] && echo "$kept") -max_total_time=$((60 * minutes)) -timeout=20 -rss_limit_mb=4096 -max_len=40000 \
-            -print_final_stats=1 -verbosity=0 -artifact_prefix="build/fuzz/found/$parser/" || status=1
+            -print_final_stats=1 -print_funcs=0 -verbosity=0 -artifact_prefix="build/fuzz/found/$parser/" || status=1
     done
 else
     echo "clang is not installed (Debian packages clang, libclang-rt-14-dev): mutants only"

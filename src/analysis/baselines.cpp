@@ -177,6 +177,53 @@ LayerBaselines layer_baselines(std::span<const float> rows, std::size_t d, std::
     return result;
 }
 
+std::vector<double> linear_scores(const LinearScore& score, std::span<const float> rows) {
+    std::vector<double> values = projections(rows, score.weights);
+    for (double& value : values)
+        value += score.intercept;
+    return values;
+}
+
+LinearScore fit_difference_of_means(std::span<const float> rows, std::size_t d, std::span<const std::uint8_t> labels) {
+    const auto right = std::count(labels.begin(), labels.end(), std::uint8_t{1});
+    if (right == 0 || right == static_cast<std::ptrdiff_t>(labels.size()))
+        throw InputError("a difference of means needs rows of both classes; use more data");
+    return {difference_of_means(rows, d, labels, [](std::size_t) { return true; }), 0.0};
+}
+
+LinearScore fit_probe(std::span<const float> rows, std::size_t d, std::span<const std::uint8_t> labels, double C) {
+    const Scaling scaling = scaling_of(rows, d);
+    const DenseRows features = scaled(scaling, rows);
+    const Probe probe = probe_of_strength(features, labels, C);
+    LinearScore score{probe_weights(probe, features), probe.intercept};
+    for (std::size_t k = 0; k < d; ++k) {
+        score.weights[k] *= scaling.factor[k];
+        score.intercept -= score.weights[k] * scaling.mean[k];
+    }
+    return score;
+}
+
+LayerDirections layer_directions(std::span<const float> rows, std::size_t d, std::span<const std::uint8_t> labels,
+                                 std::int32_t layer, const ProbeSettings& settings) {
+    ProbeSettings own = settings;
+    own.stream = static_cast<std::uint64_t>(layer) + 1;
+    const Strength strength = choose_strength(scaled(scaling_of(rows, d), rows), labels, own);
+    LayerDirections result{fit_difference_of_means(rows, d, labels), 0.5, fit_probe(rows, d, labels, strength.C), strength.auroc};
+    const auto right = static_cast<std::uint64_t>(std::count(labels.begin(), labels.end(), std::uint8_t{1}));
+    const auto k = static_cast<std::uint32_t>(std::min<std::uint64_t>({settings.folds, right, labels.size() - right}));
+    if (k < 2) return result;
+    const std::vector<std::uint32_t> folds = stratified_folds(labels, k, own.seed, own.stream << 8);
+    std::vector<double> values(labels.size());
+    for (std::uint32_t fold = 0; fold < k; ++fold) {
+        const auto weights = difference_of_means(rows, d, labels, [&](std::size_t i) { return folds[i] != fold; });
+        for (std::size_t i = 0; i < labels.size(); ++i) {
+            if (folds[i] == fold) values[i] = dot(rows.subspan(i * d, d), weights);
+        }
+    }
+    result.difference_of_means_auroc = fold_auroc(values, labels, folds).auroc;
+    return result;
+}
+
 BaselineScores words_baseline(std::span<const std::string> texts, std::span<const std::uint8_t> labels,
                               std::span<const std::string> held_out_texts, const ProbeSettings& settings) {
     if (texts.size() != labels.size()) throw InternalError("words baseline: texts and labels do not fit");

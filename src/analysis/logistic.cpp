@@ -160,25 +160,33 @@ std::vector<std::vector<double>> held_out_values(const DenseRows& x, std::span<c
 }
 
 // The C with the best AUROC within folds of `rows`; the middle one where the rows cannot be folded.
-double choose_C(const DenseRows& x, std::span<const std::uint32_t> rows, std::span<const std::uint8_t> labels,
-                const ProbeSettings& settings, std::uint64_t stream) {
+Strength choose_C(const DenseRows& x, std::span<const std::uint32_t> rows, std::span<const std::uint8_t> labels,
+                  const ProbeSettings& settings, std::uint64_t stream) {
     std::vector<std::uint8_t> own;
     for (const std::uint32_t row : rows)
         own.push_back(labels[row]);
     const std::uint32_t k = usable_folds(own, settings.folds);
-    if (k == 0 || settings.C.size() == 1) return settings.C[settings.C.size() / 2];
+    if (k == 0) return {settings.C[settings.C.size() / 2], 0.5};
     const std::vector<std::uint32_t> folds = stratified_folds(own, k, settings.seed, stream);
     const auto values = held_out_values(x, rows, labels, folds, k, settings.C, settings.tolerance);
-    double best = -1;
-    double chosen = settings.C.front();
+    Strength chosen{settings.C.front(), -1};
     for (std::size_t c = 0; c < values.size(); ++c) {
         const double auroc = fold_auroc(values[c], own, folds).auroc;
-        if (auroc > best) {
-            best = auroc;
-            chosen = settings.C[c];
-        }
+        if (auroc > chosen.auroc) chosen = {settings.C[c], auroc};
     }
     return chosen;
+}
+
+// Intercept and coefficients of the fit on all rows with the probe's C.
+void fit_on_all(Probe& probe, const DenseRows& z, std::span<const std::uint32_t> all, std::span<const std::uint8_t> labels,
+                double tolerance) {
+    const LogisticFit fit = fit_logistic(z, all, labels, probe.C, tolerance);
+    probe.intercept = fit.intercept;
+    // At the optimum the weights are this sum over the rows; so they are known in the space of x too.
+    for (std::size_t i = 0; i < z.n; ++i) {
+        const double y = labels[i] == 1 ? 1.0 : -1.0;
+        probe.coefficients.push_back(probe.C * y / (1 + std::exp(y * decision_value(fit, z.row(i)))));
+    }
 }
 
 }  // namespace
@@ -376,20 +384,29 @@ Probe nested_probe(const DenseRows& x, std::span<const std::uint8_t> labels, con
         for (const std::uint32_t row : all) {
             if (probe.folds[row] != fold) training.push_back(row);
         }
-        probe.fold_C.push_back(choose_C(z, training, labels, settings, stream + 1 + fold));
+        probe.fold_C.push_back(choose_C(z, training, labels, settings, stream + 1 + fold).C);
         const LogisticFit fit = fit_logistic(z, training, labels, probe.fold_C.back(), settings.tolerance);
         for (const std::uint32_t row : all) {
             if (probe.folds[row] == fold) probe.held_out[row] = decision_value(fit, z.row(row));
         }
     }
-    probe.C = choose_C(z, all, labels, settings, stream + 255);
-    const LogisticFit fit = fit_logistic(z, all, labels, probe.C, std::min(settings.tolerance, 1e-6));
-    probe.intercept = fit.intercept;
-    // At the optimum the weights are this sum over the rows; so they are known in the space of x too.
-    for (std::size_t i = 0; i < x.n; ++i) {
-        const double y = labels[i] == 1 ? 1.0 : -1.0;
-        probe.coefficients.push_back(probe.C * y / (1 + std::exp(y * decision_value(fit, z.row(i)))));
-    }
+    probe.C = choose_C(z, all, labels, settings, stream + 255).C;
+    fit_on_all(probe, z, all, labels, std::min(settings.tolerance, 1e-6));
+    return probe;
+}
+
+Strength choose_strength(const DenseRows& x, std::span<const std::uint8_t> labels, const ProbeSettings& settings) {
+    std::vector<std::uint32_t> all(x.n);
+    std::iota(all.begin(), all.end(), 0U);
+    return choose_C(with_fewer_features(x), all, labels, settings, (settings.stream << 8) + 255);
+}
+
+Probe probe_of_strength(const DenseRows& x, std::span<const std::uint8_t> labels, double C, double tolerance) {
+    Probe probe;
+    probe.C = C;
+    std::vector<std::uint32_t> all(x.n);
+    std::iota(all.begin(), all.end(), 0U);
+    fit_on_all(probe, with_fewer_features(x), all, labels, tolerance);
     return probe;
 }
 

@@ -10,6 +10,8 @@
 #include <c10/core/InferenceMode.h>
 
 #include "pva/core/error.h"
+#include "pva/model/out_of_memory.h"
+#include "pva/model/placement.h"
 
 namespace pva::capture {
 
@@ -65,14 +67,15 @@ void capture_rows(const model::Model& model, std::span<const std::vector<std::in
         });
     };
 
-    for (std::size_t begin = 0; begin < sequences.size(); begin += static_cast<std::size_t>(settings.batch_rows)) {
-        const std::size_t count = std::min(sequences.size() - begin, static_cast<std::size_t>(settings.batch_rows));
+    auto at_once = static_cast<std::size_t>(settings.batch_rows);
+    for (std::size_t begin = 0, count = 0; begin < sequences.size(); begin += count) {
+        count = std::min(sequences.size() - begin, at_once);
         const auto batch = sequences.subspan(begin, count);
         std::vector<std::vector<std::int64_t>> positions;
         for (std::size_t slot = 0; slot < count; ++slot) positions.push_back(wanted_positions(settings, config, batch[slot], begin + slot));
         // Only wanted rows are kept: [positions, width] of each sequence, one behind the other.
         std::map<Place, std::vector<float>> kept;
-        model.run(batch, depth, [&](const model::SiteContext& context, at::Tensor& values) {
+        const model::SiteHook keep = [&](const model::SiteContext& context, at::Tensor& values) {
             if (!wanted(context)) return;
             const at::Tensor here = values.to(at::TensorOptions().dtype(at::kFloat).device(at::kCPU)).contiguous();
             const auto padded = static_cast<std::size_t>(here.size(1));
@@ -85,7 +88,17 @@ void capture_rows(const model::Model& model, std::span<const std::vector<std::in
                     rows.insert(rows.end(), row, row + width);
                 }
             }
-        });
+        };
+        try {
+            model.run(batch, depth, keep);
+        } catch (const model::OutOfMemory&) {
+            // Only where a row's bits do not depend on the rows beside it.
+            if (model.placement().engine != model::Engine::fast || count == 1) throw;
+            at_once = count / 2;
+            count = 0;
+            if (settings.on_smaller_batch) settings.on_smaller_batch(static_cast<int>(at_once));
+            continue;
+        }
         std::size_t rows_before = 0;
         std::size_t rows_of_batch = 0;
         for (const auto& chosen : positions) rows_of_batch += chosen.size();

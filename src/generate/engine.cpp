@@ -14,6 +14,7 @@
 #include "pva/core/error.h"
 #include "pva/kernels/thread_pool.h"
 #include "pva/model/kv_cache.h"
+#include "pva/model/out_of_memory.h"
 
 namespace pva::generate {
 
@@ -80,6 +81,7 @@ struct Engine::State {
 
     std::size_t vocabulary() const { return static_cast<std::size_t>(model.config().vocab_size); }
     void set_up_edits();
+    void step(const FinishedCallback& on_finished);
     void fill_slots(const FinishedCallback& on_finished);
     void begin(std::size_t slot, const std::shared_ptr<Prefilled>& prompt);
     void read_prompts(std::vector<std::size_t> free, const FinishedCallback& on_finished);
@@ -290,10 +292,12 @@ Engine::Engine(const model::Model& model, const text::Tokenizer* tokenizer, Engi
     }
     model::check_capture_request(given.capture, model.config());
     const c10::InferenceMode no_gradients;
-    state.cache = model.make_cache(given.slots, given.longest_prompt + given.max_new_tokens);
-    state.slots.resize(static_cast<std::size_t>(given.slots));
-    state.scratch.resize(state.slots.size());
-    state.set_up_edits();
+    model::within_memory("taking room for " + std::to_string(given.slots) + " rows", [&] {
+        state.cache = model.make_cache(given.slots, given.longest_prompt + given.max_new_tokens);
+        state.slots.resize(static_cast<std::size_t>(given.slots));
+        state.scratch.resize(state.slots.size());
+        state.set_up_edits();
+    });
 }
 
 Engine::~Engine() = default;
@@ -346,22 +350,26 @@ bool Engine::idle() const {
 void Engine::step(const FinishedCallback& on_finished) {
     const c10::InferenceMode no_gradients;
     State& state = *state_;
-    state.fill_slots(on_finished);
+    model::within_memory("writing " + std::to_string(state.slots.size()) + " rows", [&] { state.step(on_finished); });
+}
+
+void Engine::State::step(const FinishedCallback& on_finished) {
+    fill_slots(on_finished);
     std::vector<std::size_t> rows;
     std::vector<std::int64_t> active;
     std::vector<std::int32_t> tokens;
-    for (std::size_t slot = 0; slot < state.slots.size(); ++slot) {
-        if (!state.slots[slot].busy) continue;
+    for (std::size_t slot = 0; slot < slots.size(); ++slot) {
+        if (!slots[slot].busy) continue;
         rows.push_back(slot);
         active.push_back(static_cast<std::int64_t>(slot));
-        tokens.push_back(state.slots[slot].generation.tokens.back());
+        tokens.push_back(slots[slot].generation.tokens.back());
     }
     if (rows.empty()) return;
     const auto clock = Clock::now();
-    const at::Tensor logits = on_cpu(state.model.decode_step(tokens, active, state.cache, state.edits));
-    state.use.decode_tokens += static_cast<std::int64_t>(rows.size());
-    state.use.decode_seconds += seconds_since(clock);
-    state.take_tokens(rows, logits.const_data_ptr<float>(), on_finished);
+    const at::Tensor logits = on_cpu(model.decode_step(tokens, active, cache, edits));
+    use.decode_tokens += static_cast<std::int64_t>(rows.size());
+    use.decode_seconds += seconds_since(clock);
+    take_tokens(rows, logits.const_data_ptr<float>(), on_finished);
 }
 
 const EngineUse& Engine::use() const {

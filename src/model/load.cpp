@@ -13,6 +13,7 @@
 #include "pva/io/safetensors.h"
 #include "pva/model/architecture.h"
 #include "pva/model/fast_forward.h"
+#include "pva/model/out_of_memory.h"
 #include "pva/model/hub_cache.h"
 #include "pva/model/threads.h"
 #include "pva/model/weights.h"
@@ -134,7 +135,7 @@ Model load_model(const ModelFiles& files, const Placement& placement, WeightMemo
         auto fast = std::make_unique<FastForward>(parsed.config, parsed.decoder, weights, memory, threads());
         return Model(std::move(parsed.config), placement, std::move(fast), weights.parameters());
     }
-    std::unique_ptr<Architecture> architecture = parsed.load(weights);
+    std::unique_ptr<Architecture> architecture = within_memory("reading the weights", [&] { return parsed.load(weights); });
     weights.check_all_taken();
     return Model(std::move(parsed.config), placement, std::move(architecture), weights.parameters(), weights.bytes());
 }

@@ -3,6 +3,9 @@
 
 #include <algorithm>
 
+#include <ATen/Context.h>
+#include <c10/core/CachingDeviceAllocator.h>
+
 #include "pva/io/safetensors.h"
 #include "pva/model/architecture.h"
 #include "pva/model/fast_forward.h"
@@ -42,6 +45,14 @@ MemoryNeed estimate_memory(const ModelFiles& files, const Placement& placement, 
     }
     need.parameters = weights.parameters();
     return need;
+}
+
+std::optional<std::int64_t> free_gpu_memory(const Placement& placement) {
+    if (placement.device == Device::cpu) return std::nullopt;
+    at::globalContext().lazyInitDevice(at::kCUDA);
+    auto* allocator = dynamic_cast<c10::DeviceAllocator*>(c10::GetAllocator(at::kCUDA));
+    if (allocator == nullptr) return std::nullopt;
+    return static_cast<std::int64_t>(allocator->getMemoryInfo(static_cast<c10::DeviceIndex>(std::max(0, placement.gpu))).first);
 }
 
 }  // namespace pva::model

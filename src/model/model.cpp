@@ -10,6 +10,7 @@
 #include "pva/core/error.h"
 #include "pva/model/architecture.h"
 #include "pva/model/fast_forward.h"
+#include "pva/model/out_of_memory.h"
 
 namespace pva::model {
 
@@ -101,6 +102,7 @@ struct Model::Impl {
     // The stream after the first `blocks` blocks, [slots, T, hidden_size].
     at::Tensor run(const TokenBatch& batch, std::int64_t blocks, KvCache* cache, std::int64_t keys,
                    const SiteHook& hook) const;
+    at::Tensor forward(std::span<const std::vector<std::int32_t>> rows, const SiteHook& hook) const;
     // Rows after the final norm, shown to the hook with the context of the pass they belong to.
     at::Tensor normed(const at::Tensor& stream, const TokenBatch& batch, const SiteHook& hook) const;
 };
@@ -154,10 +156,24 @@ std::int64_t Model::weight_bytes() const {
     return impl_->weight_bytes;
 }
 
+namespace {
+
+std::string pass_of(std::span<const std::vector<std::int32_t>> rows) {
+    std::size_t tokens = 0;
+    for (const auto& row : rows) tokens += row.size();
+    return "reading " + std::to_string(tokens) + " tokens in " + std::to_string(rows.size()) + (rows.size() == 1 ? " row" : " rows");
+}
+
+}  // namespace
+
 at::Tensor Model::forward(std::span<const std::vector<std::int32_t>> rows, const SiteHook& hook) const {
-    if (impl_->fast) {
-        const FlatBatch batch = flat_batch(rows, impl_->config);
-        const at::Tensor logits = impl_->fast->unembed(impl_->fast->run(batch, impl_->config.num_hidden_layers, true, nullptr, hook));
+    return within_memory(pass_of(rows), [&] { return impl_->forward(rows, hook); });
+}
+
+at::Tensor Model::Impl::forward(std::span<const std::vector<std::int32_t>> rows, const SiteHook& hook) const {
+    if (fast) {
+        const FlatBatch batch = flat_batch(rows, config);
+        const at::Tensor logits = fast->unembed(fast->run(batch, config.num_hidden_layers, true, nullptr, hook));
         if (batch.rows() == 1) return logits.unsqueeze(0);
         at::Tensor padded = at::zeros({batch.rows(), batch.longest(), logits.size(1)}, logits.options());
         for (std::int64_t row = 0; row < batch.rows(); ++row) {
@@ -165,10 +181,10 @@ at::Tensor Model::forward(std::span<const std::vector<std::int32_t>> rows, const
         }
         return padded;
     }
-    const TokenBatch batch = right_padded(rows, impl_->config, impl_->device());
+    const TokenBatch batch = right_padded(rows, config, device());
     const at::Tensor stream =
-        impl_->run(batch, impl_->config.num_hidden_layers, nullptr, batch.tokens.size(1), hook);
-    return impl_->architecture->unembed(impl_->normed(stream, batch, hook));
+        run(batch, config.num_hidden_layers, nullptr, batch.tokens.size(1), hook);
+    return architecture->unembed(normed(stream, batch, hook));
 }
 
 void Model::run(std::span<const std::vector<std::int32_t>> rows, const Depth& depth, const SiteHook& hook) const {
@@ -178,13 +194,15 @@ void Model::run(std::span<const std::vector<std::int32_t>> rows, const Depth& de
     }
     // The final norm reads what the last block leaves, however few blocks are asked for besides it.
     const std::int64_t blocks = depth.final_norm ? impl_->config.num_hidden_layers : depth.blocks;
-    if (impl_->fast) {
-        impl_->fast->run(flat_batch(rows, impl_->config), blocks, depth.final_norm, nullptr, hook);
-        return;
-    }
-    const TokenBatch batch = right_padded(rows, impl_->config, impl_->device());
-    const at::Tensor stream = impl_->run(batch, blocks, nullptr, batch.tokens.size(1), hook);
-    if (depth.final_norm) impl_->normed(stream, batch, hook);
+    within_memory(pass_of(rows), [&] {
+        if (impl_->fast) {
+            impl_->fast->run(flat_batch(rows, impl_->config), blocks, depth.final_norm, nullptr, hook);
+            return;
+        }
+        const TokenBatch batch = right_padded(rows, impl_->config, impl_->device());
+        const at::Tensor stream = impl_->run(batch, blocks, nullptr, batch.tokens.size(1), hook);
+        if (depth.final_norm) impl_->normed(stream, batch, hook);
+    });
 }
 
 KvCache Model::make_cache(std::int64_t rows, std::int64_t max_length) const {

@@ -5,6 +5,7 @@
 #include <exception>
 #include <numeric>
 #include <thread>
+#include <utility>
 
 #include "pva/core/error.h"
 #include "pva/mpi/check.h"
@@ -13,6 +14,8 @@ namespace pva::mpi {
 namespace {
 
 constexpr int tag = 7;
+constexpr std::chrono::milliseconds between_messages{50};
+constexpr std::chrono::milliseconds between_looks{1};
 constexpr std::int64_t kind_done = 1;
 constexpr std::int64_t kind_stop = 2;
 constexpr std::int64_t kind_work = 3;
@@ -81,7 +84,16 @@ void Bulletin::receive_all() {
 void Bulletin::add_done(std::int64_t done, std::int64_t good) {
     done_ += done;
     good_ += good;
-    if (comm_.rank() != 0) send({kind_done, done, good}, 0);
+    if (comm_.rank() == 0) return;
+    untold_done_ += done;
+    untold_good_ += good;
+    if (std::chrono::steady_clock::now() - told_ >= between_messages) tell_done();
+}
+
+void Bulletin::tell_done() {
+    if (untold_done_ == 0 && untold_good_ == 0) return;
+    send({kind_done, std::exchange(untold_done_, 0), std::exchange(untold_good_, 0)}, 0);
+    told_ = std::chrono::steady_clock::now();
 }
 
 void Bulletin::tell_work(std::int64_t work, std::int64_t running) {
@@ -101,13 +113,19 @@ void Bulletin::request_stop() {
 }
 
 bool Bulletin::stop_requested() {
-    receive_all();
-    const double minutes = std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count() / 60;
+    const auto now = std::chrono::steady_clock::now();
+    if (now - looked_ >= between_looks) {
+        receive_all();
+        looked_ = now;
+    }
+    if (untold_done_ > 0 && now - told_ >= between_messages) tell_done();
+    const double minutes = std::chrono::duration<double>(now - start_).count() / 60;
     if (stop_signal_seen() || (max_minutes_ > 0 && minutes >= max_minutes_)) request_stop();
     return stop_;
 }
 
 bool Bulletin::finish(const std::function<void()>& waiting) {
+    tell_done();
     // A barrier that can be waited for while messages still come in.
     MPI_Request all_here = MPI_REQUEST_NULL;
     PVA_MPI(MPI_Ibarrier(comm_.handle(), &all_here));

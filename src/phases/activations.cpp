@@ -14,6 +14,7 @@
 #include "pva/io/float_values.h"
 #include "pva/io/naming.h"
 #include "pva/mpi/agree.h"
+#include "pva/phases/model_setup.h"
 #include "pva/phases/schemas.h"
 #include "pva/phases/work.h"
 
@@ -126,8 +127,8 @@ std::vector<Program> read_programs(const io::ResultReader& dataset, const text::
 }
 
 /// Runs the answers of one problem and fills the file's rows of them.
-io::Columns unit_columns(const model::Model& model, std::span<const Program> programs, std::span<const model::CaptureRequest> requests, const StoredType& type,
-                         const std::string& problem) {
+io::Columns unit_columns(Context& context, const model::Model& model, int& at_once, std::span<const Program> programs,
+                         std::span<const model::CaptureRequest> requests, const StoredType& type, const std::string& problem) {
     struct Place {
         std::size_t row = 0;
         std::size_t program = 0;
@@ -149,7 +150,8 @@ io::Columns unit_columns(const model::Model& model, std::span<const Program> pro
     }
     if (!sequences.empty()) {
         capture::CaptureSettings settings;
-        settings.batch_rows = 4;
+        settings.batch_rows = at_once;
+        settings.on_smaller_batch = smaller_batches(context, at_once);
         settings.skip_bos = false;
         settings.positions = [&](std::size_t sequence, std::size_t) {
             std::set<std::int64_t> tokens;
@@ -397,11 +399,12 @@ Report write_activations(Context& context, const model::Model& model, const text
         for (std::size_t sample = 0; sample < samples; ++sample) tokens += static_cast<double>(programs[static_cast<std::size_t>(unit) * samples + sample].sequence.size());
         blocks[static_cast<std::size_t>(unit)].cost = tokens;
     }
+    int at_once = 4;
     work_through(context, file, "problems' activations", "", blocks, [&](const WorkBlock& block) -> std::int64_t {
         for (const std::int64_t unit : block.units) {
             if (file.is_done(unit)) continue;
             const auto own = std::span(programs).subspan(static_cast<std::size_t>(unit) * samples, samples);
-            file.write_unit(unit, unit_columns(model, own, requests, type, plan.problems[static_cast<std::size_t>(unit)].problem.name));
+            file.write_unit(unit, unit_columns(context, model, at_once, own, requests, type, plan.problems[static_cast<std::size_t>(unit)].problem.name));
         }
         return 0;
     });

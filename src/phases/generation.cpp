@@ -4,10 +4,13 @@
 #include <algorithm>
 #include <chrono>
 #include <map>
+#include <memory>
 #include <optional>
+#include <utility>
 
 #include "pva/core/error.h"
 #include "pva/core/progress.h"
+#include "pva/model/out_of_memory.h"
 #include "pva/mpi/agree.h"
 #include "pva/mpi/bulletin.h"
 #include "pva/mpi/share.h"
@@ -47,7 +50,14 @@ struct Batch {
     double cost = 0;
 };
 
+/// What the engine was given as one job: a problem and where its branches belong.
+struct InHand {
+    std::size_t problem = 0;
+    std::vector<std::pair<std::size_t, std::size_t>> branches;  ///< temperature, sample
+};
+
 struct Sample {
+    bool written = false;  ///< by the model, and on its way to the tests
     generate::Generation generation;
     tasks::Extraction extraction;
     std::optional<exec::Outcome> outcome;
@@ -64,7 +74,10 @@ class Loop {
     Loop(Context& context, const model::Model& model, const text::Tokenizer& tokenizer, io::ResultFile& file, const io::Sizes& sizes,
          const GenerationPlan& plan)
         : context_(context), file_(file), sizes_(sizes), plan_(plan), extraction_(tasks::extraction_rule_from_name(plan.writing.extraction)),
-          alone_(model.placement().engine != model::Engine::fast), engine_(model, &tokenizer, settings()) {}
+          alone_(model.placement().engine != model::Engine::fast), model_(model), tokenizer_(tokenizer),
+          slots_(std::min<std::int64_t>(plan.writing.batch_size, std::max<std::int64_t>(1, plan.rows()))) {
+        make_engine();
+    }
 
     GenerationUse run();
 
@@ -74,7 +87,12 @@ class Loop {
     std::int64_t unit_of(std::size_t problem, std::size_t temperature) const {
         return static_cast<std::int64_t>(problem * plan_.temperatures.size() + temperature);
     }
+    void make_engine();
+    void take_fewer_rows(const model::OutOfMemory& error);
+    void begin_again(const model::OutOfMemory& error);
+    void submit(InHand work);
     void submit(const Item& item);
+    generate::EngineUse use() const;
     void take(std::size_t job, std::size_t branch, generate::Generation generation);
     void collect(bool wait);
     void write(std::int64_t unit);
@@ -87,8 +105,12 @@ class Loop {
     const GenerationPlan& plan_;
     tasks::ExtractionRule extraction_;
     bool alone_;  ///< batches may not be mixed
-    std::vector<Item> jobs_;  ///< by the engine's numbers
-    generate::Engine engine_;
+    const model::Model& model_;
+    const text::Tokenizer& tokenizer_;
+    std::int64_t slots_;  ///< rows written at the same time
+    std::vector<InHand> jobs_;  ///< by the engine's numbers
+    std::unique_ptr<generate::Engine> engine_;
+    generate::EngineUse earlier_use_;  ///< of engines that ran out of memory
     std::map<std::int64_t, Unit> units_;
     std::map<std::uint64_t, std::pair<std::int64_t, std::size_t>> testing_;  ///< supervisor's number: unit, sample
     std::int64_t written_ = 0;
@@ -102,7 +124,7 @@ class Loop {
 
 generate::EngineSettings Loop::settings() const {
     generate::EngineSettings settings;
-    settings.slots = static_cast<int>(std::min<std::int64_t>(plan_.writing.batch_size, std::max<std::int64_t>(1, plan_.rows())));
+    settings.slots = static_cast<int>(slots_);
     settings.longest_prompt = plan_.longest_prompt();
     settings.max_new_tokens = static_cast<int>(plan_.writing.max_new_tokens);
     settings.capture = plan_.capture;
@@ -114,6 +136,58 @@ generate::EngineSettings Loop::settings() const {
         return tasks::program_end(text, problem.entry_point, problem.continued).has_value();
     };
     return settings;
+}
+
+void Loop::make_engine() {
+    while (!engine_) {
+        try {
+            engine_ = std::make_unique<generate::Engine>(model_, &tokenizer_, settings());
+        } catch (const model::OutOfMemory& error) {
+            take_fewer_rows(error);
+        }
+    }
+}
+
+// Half as many rows at a time, where rows do not depend on their neighbours. Errors: OutOfMemory saying what to take.
+void Loop::take_fewer_rows(const model::OutOfMemory& error) {
+    const std::string what = error.what();
+    if (slots_ == 1) throw model::OutOfMemory(what + ". Not even one row fits: take a smaller --max-new-tokens, --dtype bfloat16, fewer ranks a node, or a larger machine");
+    if (alone_) {
+        throw model::OutOfMemory(what + ". With this forward pass rows can depend on the rows beside them, so their number is not changed on the way. Take --batch-size " +
+                          std::to_string(plan_.writing.batch_size / 2) + "; that is another run, begun with --fresh");
+    }
+    slots_ = slots_ / 2;
+    context_.log.warning(what + ". This rank goes on with " + std::to_string(slots_) + (slots_ == 1 ? " row" : " rows") + " at a time; the results are the same");
+}
+
+// A new engine for what the last one had in hand and was not handed over.
+void Loop::begin_again(const model::OutOfMemory& error) {
+    earlier_use_ = use();
+    engine_.reset();
+    take_fewer_rows(error);
+    make_engine();
+    for (const InHand& old : std::exchange(jobs_, {})) {
+        InHand rest{old.problem, {}};
+        for (const auto& [temperature, sample] : old.branches) {
+            const auto unit = units_.find(unit_of(old.problem, temperature));
+            if (unit != units_.end() && !unit->second.samples[sample].written) rest.branches.emplace_back(temperature, sample);
+        }
+        if (!rest.branches.empty()) submit(std::move(rest));
+    }
+}
+
+generate::EngineUse Loop::use() const {
+    generate::EngineUse sum = earlier_use_;
+    if (!engine_) return sum;
+    const generate::EngineUse& now = engine_->use();
+    sum.prompts += now.prompts;
+    sum.prefill_tokens += now.prefill_tokens;
+    sum.decode_tokens += now.decode_tokens;
+    sum.generated_tokens += now.generated_tokens;
+    sum.prefill_seconds += now.prefill_seconds;
+    sum.decode_seconds += now.decode_seconds;
+    sum.choosing_seconds += now.choosing_seconds;
+    return sum;
 }
 
 // Work that is left, as it is dealt to ranks. The same on every rank.
@@ -166,33 +240,39 @@ std::vector<Batch> Loop::batches() const {
 }
 
 void Loop::submit(const Item& item) {
-    const PromptedProblem& problem = plan_.problems[item.problem];
-    generate::Job job{problem.tokens, {}};
+    InHand work{item.problem, {}};
     for (const std::size_t t : item.temperatures) {
-        const double temperature = plan_.temperatures[t];
-        for (std::int64_t sample = 0; sample < plan_.samples; ++sample) {
-            job.branches.push_back({{temperature, static_cast<int>(plan_.writing.top_k), plan_.writing.top_p, plan_.writing.min_p},
-                                    {static_cast<std::uint64_t>(plan_.writing.seed), static_cast<std::uint64_t>(problem.problem.task_id), temperature,
-                                     static_cast<std::uint32_t>(sample)}});
-        }
+        for (std::size_t sample = 0; sample < static_cast<std::size_t>(plan_.samples); ++sample) work.branches.emplace_back(t, sample);
         units_[unit_of(item.problem, t)].samples.resize(static_cast<std::size_t>(plan_.samples));
     }
-    jobs_.push_back(item);
-    const std::size_t number = engine_.submit(std::move(job));
+    submit(std::move(work));
+}
+
+void Loop::submit(InHand work) {
+    const PromptedProblem& problem = plan_.problems[work.problem];
+    generate::Job job{problem.tokens, {}};
+    for (const auto& [t, sample] : work.branches) {
+        const double temperature = plan_.temperatures[t];
+        job.branches.push_back({{temperature, static_cast<int>(plan_.writing.top_k), plan_.writing.top_p, plan_.writing.min_p},
+                                {static_cast<std::uint64_t>(plan_.writing.seed), static_cast<std::uint64_t>(problem.problem.task_id), temperature,
+                                 static_cast<std::uint32_t>(sample)}});
+    }
+    jobs_.push_back(std::move(work));
+    const std::size_t number = engine_->submit(std::move(job));
     if (number + 1 != jobs_.size()) throw InternalError("the engine counts its jobs differently");
 }
 
 void Loop::take(std::size_t job, std::size_t branch, generate::Generation generation) {
-    const Item& item = jobs_[job];
-    const auto samples = static_cast<std::size_t>(plan_.samples);
-    const std::int64_t unit = unit_of(item.problem, item.temperatures[branch / samples]);
+    const auto [temperature, number] = jobs_[job].branches[branch];
+    const std::int64_t unit = unit_of(jobs_[job].problem, temperature);
     if (file_.is_done(unit)) return;  // written again only for its neighbours' sake
-    const PromptedProblem& problem = plan_.problems[item.problem];
-    Sample& sample = units_.at(unit).samples[branch % samples];
+    const PromptedProblem& problem = plan_.problems[jobs_[job].problem];
+    Sample& sample = units_.at(unit).samples[number];
     sample.generation = std::move(generation);
     sample.extraction = tasks::extract_program(extraction_, sample.generation.text, problem.prompt, problem.entry_point, problem.problem.opening);
     const std::uint64_t test = context_.python->submit({sample.extraction.program, problem.problem.test_setup_code, problem.problem.test_list});
-    testing_[test] = {unit, branch % samples};
+    testing_[test] = {unit, number};
+    sample.written = true;
 }
 
 void Loop::collect(bool wait) {
@@ -304,21 +384,26 @@ bool Loop::work(const std::vector<Batch>& own, mpi::Bulletin& bulletin, const st
         const bool stopping = bulletin.stop_requested();
         // Few programs wait for their tests, so that a stop need not wait for many.
         const bool tests_lag = testing_.size() >= most_waiting_tests * static_cast<std::size_t>(plan_.test_workers);
-        const auto may_go_on = [&] { return alone_ ? engine_.idle() : engine_.free_slots() > 0; };
+        const auto may_go_on = [&] { return alone_ ? engine_->idle() : engine_->free_slots() > 0; };
         while (!stopping && !tests_lag && next < own.size() && may_go_on()) {
             for (const Item& item : own[next].items) submit(item);
             ++next;
         }
-        if (!engine_.idle())
-            engine_.step([&](std::size_t job, std::size_t branch, generate::Generation generation) { take(job, branch, std::move(generation)); });
+        if (!engine_->idle()) {
+            try {
+                engine_->step([&](std::size_t job, std::size_t branch, generate::Generation generation) { take(job, branch, std::move(generation)); });
+            } catch (const model::OutOfMemory& error) {
+                begin_again(error);
+            }
+        }
         // Nothing to write meanwhile: wait for a test. Few tests in hand: the engine goes on first.
-        collect(engine_.idle() && (stopping || tests_lag || next == own.size()));
+        collect(engine_->idle() && (stopping || tests_lag || next == own.size()));
         if (written_ > told_units) bulletin.add_done(written_ - told_units, solved_ - told_solved);
         told_units = written_;
         told_solved = solved_;
-        const bool over = engine_.idle() && testing_.empty() && (stopping || next == own.size());
+        const bool over = engine_->idle() && testing_.empty() && (stopping || next == own.size());
         if (over || seconds_since(told_work) > 1) {
-            const std::int64_t tokens = engine_.use().generated_tokens;
+            const std::int64_t tokens = use().generated_tokens;
             bulletin.tell_work(tokens - told_tokens, static_cast<std::int64_t>(units_.size()));
             told_tokens = tokens;
             told_work = Clock::now();
@@ -368,7 +453,7 @@ GenerationUse Loop::run() {
     mpi::agree(comm, failure);
     end_if_stopped(context_, file_, stopped, finished_before + done_now, file_.n_units(), unit_name);
 
-    const generate::EngineUse& use = engine_.use();
+    const generate::EngineUse use = this->use();
     const auto sum = [&](double value) { return static_cast<double>(comm.all_sum(static_cast<std::int64_t>(value * 1000))) / 1000; };
     const auto count = [&](std::int64_t value) { return comm.all_sum(value); };
     const std::vector<std::string> ends = comm.all_gather(fixed(seconds, 3));
@@ -424,7 +509,7 @@ void register_options(OptionSet& set, WritingOptions& options) {
     set.add("min-p", options.min_p, "P", "draw from tokens of at least this share of the most probable one's probability (0: all)").changes_results();
     set.add("seed", options.seed, "N", "names the random numbers of a run, with task, temperature, sample and position").at_least(0).changes_results();
     set.add("stop-strings", options.stop_strings, "JSON", "list of texts that end an answer, which is cut before them").changes_results();
-    set.add("batch-size", options.batch_size, "N", "rows generated together; with --forward reference it belongs to the identity of a run").at_least(1).changes_results();
+    set.add("batch-size", options.batch_size, "N", "rows generated together (0: 16, or as many as fit the memory); with --forward reference it belongs to the identity of a run").at_least(0).changes_results();
     set.add("threads", options.threads, "N", "threads a rank (0: by the affinity mask); with --forward reference it belongs to the identity of a run").at_least(0);
     set.add("checkpoint-every", options.checkpoint_every, "N", "units after which results are forced to the disk itself (a killed run loses nothing that was written; this is for failing machines)").at_least(1);
     set.add("checkpoint-minutes", options.checkpoint_minutes, "M", "minutes after which they are, too").at_least(0.01);
@@ -458,9 +543,9 @@ std::int64_t GenerationPlan::longest_prompt() const {
     return static_cast<std::int64_t>(longest);
 }
 
-model::PassSize GenerationPlan::pass_size() const {
+model::PassSize GenerationPlan::pass_size(std::int64_t batch_size) const {
     const std::int64_t longest = longest_prompt();
-    const std::int64_t slots = std::min(writing.batch_size, std::max<std::int64_t>(1, rows()));
+    const std::int64_t slots = std::min(batch_size, std::max<std::int64_t>(1, rows()));
     // New prompts are read together up to the engine's number of tokens, at least one of them.
     return {slots, std::max<std::int64_t>(longest, generate::EngineSettings().prefill_tokens), longest + writing.max_new_tokens};
 }

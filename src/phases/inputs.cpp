@@ -99,6 +99,7 @@ void register_device_option(OptionSet& set, PlacementOptions& options) {
     set.add("forward", options.forward, "KIND", "which forward pass; auto: fast where it can run (CPU, float32 and bfloat16), else reference").one_of({"auto", "fast", "reference"});
     set.add("share-weights", options.share_weights, "KIND", "whether the ranks of a node share one copy of the weights; auto: unless one each takes less than an eighth of the free memory")
         .one_of({"auto", "yes", "no"});
+    set.add("memory-gb", options.memory_gb, "GB", "memory of a node, or of a rank's GPU, that the model's run is planned for (0: what is free)").at_least(0);
 }
 
 void register_options(OptionSet& set, PlacementOptions& options) {

@@ -115,8 +115,8 @@ Report dataset_report(Context& context, const std::string& path) {
 namespace {
 
 /// The largest pass when whole answers are read again, four at a time.
-model::PassSize pass_with_answers(const GenerationPlan& plan) {
-    model::PassSize pass = plan.pass_size();
+model::PassSize pass_with_answers(const GenerationPlan& plan, std::int64_t batch_size) {
+    model::PassSize pass = plan.pass_size(batch_size);
     pass.prefill_tokens = std::max(pass.prefill_tokens, 4 * (plan.longest_prompt() + plan.writing.max_new_tokens));
     return pass;
 }
@@ -202,7 +202,9 @@ Report run_phase1(Context& context, const Phase1Options& options) {
     model::set_threads(threads);
     const bool with_activations = wants_activations(options.activations);
     const model::Placement placement = place_model(context, options.placement);
-    const model::Model model = load_model(context, model_input.files, placement, options.placement, with_activations ? pass_with_answers(generation) : generation.pass_size());
+    const auto pass_of = [&](std::int64_t batch_size) { return with_activations ? pass_with_answers(generation, batch_size) : generation.pass_size(batch_size); };
+    generation.writing.batch_size = fit_batch_size(context, model_input.files, placement, options.placement, options.writing.batch_size, pass_of);
+    const model::Model model = load_model(context, model_input.files, placement, options.placement, pass_of(generation.writing.batch_size));
     mpi::agreed(comm, [&] {
         check_tokenizer(tokenizer, model.config().vocab_size, model_input);
         if (with_activations) model::parse_sites(options.activations.sites, read_layers(options.layers), model.config());
@@ -251,6 +253,7 @@ Report run_phase1(Context& context, const Phase1Options& options) {
                      {"temperature", options.temperature},
                      {"eos_token_ids", model.config().eos_token_ids}};
     add_result_options(context, plan.identity);
+    plan.identity["batch-size"] = generation.writing.batch_size;
     add_placement(plan.identity, placement, threads);
     if (options.dry_run) return dry_run_report(context, plan, "problems");
 

@@ -194,7 +194,9 @@ Report run_phase1_2(Context& context, const Phase12Options& options) {
 
     model::set_threads(threads);
     const model::Placement placement = place_model(context, options.placement);
-    const model::Model model = load_model(context, study.model.files, placement, options.placement, generation.pass_size());
+    const auto pass_of = [&](std::int64_t batch_size) { return generation.pass_size(batch_size); };
+    generation.writing.batch_size = fit_batch_size(context, study.model.files, placement, options.placement, options.writing.batch_size, pass_of);
+    const model::Model model = load_model(context, study.model.files, placement, options.placement, pass_of(generation.writing.batch_size));
     mpi::agreed(comm, [&] { check_tokenizer(tokenizer, model.config().vocab_size, study.model); });
 
     context.provenance.inputs.push_back({"problems", study.all.set.path, study.all.set.sha256});
@@ -234,6 +236,7 @@ Report run_phase1_2(Context& context, const Phase12Options& options) {
                      {"prompt_template_sha256", tasks::prompt_template_sha256(prompt_template)},
                      {"eos_token_ids", model.config().eos_token_ids}};
     add_result_options(context, plan.identity);
+    plan.identity["batch-size"] = generation.writing.batch_size;
     add_placement(plan.identity, placement, threads);
     if (options.dry_run) return dry_run_report(context, plan, "problems at a temperature");
 

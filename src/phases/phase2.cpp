@@ -16,6 +16,7 @@
 #include "pva/io/result_file.h"
 #include "pva/mpi/agree.h"
 #include "pva/phases/problem_groups.h"
+#include "pva/phases/program_part.h"
 #include "pva/phases/program_rows.h"
 #include "pva/phases/schemas.h"
 #include "pva/phases/segment_record.h"
@@ -106,28 +107,11 @@ constexpr double nan = std::numeric_limits<double>::quiet_NaN();
 constexpr double family_level = 0.05;
 constexpr std::uint32_t rate_draws = 2000;
 
-constexpr std::size_t n_numbers = 5;  // prompt tokens, bytes of the text, its words, its digits, complexity
-
-/// Programs of a part of the split that have a row at the position.
-struct Part {
-    std::vector<std::int64_t> ids;
-    std::vector<std::int64_t> programs;     ///< rows of the dataset
-    std::vector<std::int64_t> sparse_rows;  ///< rows of the file of codes
-    std::vector<std::uint8_t> passed;
-    std::vector<std::string> texts;
-    std::vector<float> numbers;  ///< [row, n_numbers] plain numbers of the problem
-    std::vector<double> entropy;            ///< of the first token's distribution
-    std::vector<std::vector<std::uint32_t>> groups;  ///< [field][row], numbered within the field
-
-    std::uint64_t right() const { return static_cast<std::uint64_t>(std::count(passed.begin(), passed.end(), std::uint8_t{1})); }
-    std::uint64_t wrong() const { return passed.size() - right(); }
-};
-
 /// What the ranks need to know of everything, the same on all of them.
 struct Setup {
     Phase2Rules rules;
-    Part part;
-    Part tuning;
+    ProgramPart part;
+    ProgramPart tuning;
     std::vector<GroupField> fields;
     SaeSet saes;
     std::uint32_t n_permutations = 0;
@@ -135,31 +119,6 @@ struct Setup {
     std::uint32_t random_directions = 0;
     std::uint64_t seed = 0;
 };
-
-Part make_part(const Study& study, const StudyRows& rows, const ProgramRows& program_rows, tasks::SplitPart wanted, const std::vector<GroupField>& fields) {
-    Part part;
-    part.groups.resize(fields.size());
-    std::vector<std::int64_t> all_ids;
-    for (const tasks::Problem& problem : study.all.set.problems) all_ids.push_back(problem.task_id);
-    const std::vector<std::int64_t> problem_of = positions_of(all_ids, rows.ids, study.all.set.path);
-    const auto prompt_tokens = study.dataset.read<std::int32_t>("prompt_tokens");
-    for (std::size_t i = 0; i < rows.ids.size(); ++i) {
-        if (rows.part[i] != static_cast<std::uint8_t>(wanted) || !program_rows.has(rows.dataset_rows[i])) continue;
-        const std::string& text = study.all.set.problems[static_cast<std::size_t>(problem_of[i])].text;
-        part.ids.push_back(rows.ids[i]);
-        part.programs.push_back(rows.dataset_rows[i]);
-        part.passed.push_back(rows.passed[i]);
-        part.texts.push_back(text);
-        for (std::size_t f = 0; f < fields.size(); ++f) part.groups[f].push_back(fields[f].of_row[i]);
-        const auto digits = std::count_if(text.begin(), text.end(), [](char c) { return c >= '0' && c <= '9'; });
-        for (const auto number : {static_cast<std::int64_t>(prompt_tokens[static_cast<std::size_t>(rows.dataset_rows[i])]), static_cast<std::int64_t>(text.size()),
-                                  static_cast<std::int64_t>(analysis::words(text).size()), static_cast<std::int64_t>(digits), static_cast<std::int64_t>(rows.complexity[i])}) {
-            part.numbers.push_back(static_cast<float>(number));
-        }
-        part.entropy.push_back(study.dataset.read_rows<float>("entropy", rows.dataset_rows[i], 1).at(0));
-    }
-    return part;
-}
 
 // --- one unit: a block of latents of a layer --------------------------------------------------------------------------
 
@@ -246,14 +205,9 @@ BaselineBlock problem_baselines(const Setup& setup) {
     settings.seed = setup.seed;
     BaselineBlock block;
     block.scores.push_back(analysis::words_baseline(setup.part.texts, setup.part.passed, setup.tuning.texts, settings));
-    block.scores.push_back(analysis::numbers_baseline("surface numbers together", setup.part.numbers, n_numbers, setup.part.passed, setup.tuning.numbers, settings));
+    block.scores.push_back(analysis::numbers_baseline("surface numbers together", setup.part.numbers, n_surface_numbers, setup.part.passed, setup.tuning.numbers, settings));
     const auto plain = [&](const std::string& name, std::size_t column) {
-        const auto of = [&](const std::vector<float>& numbers) {
-            std::vector<double> values;
-            for (std::size_t i = column; i < numbers.size(); i += n_numbers) values.push_back(numbers[i]);
-            return values;
-        };
-        block.scores.push_back({name, -1, -1, 0, {}, of(setup.part.numbers), of(setup.tuning.numbers)});
+        block.scores.push_back({name, -1, -1, 0, {}, setup.part.number(column), setup.tuning.number(column)});
     };
     plain("prompt length", 0);
     plain("digits of the text", 3);
@@ -305,18 +259,6 @@ BaselineBlock baseline_block_of(std::span<const std::byte> bytes, const Setup& s
 
 // --- the end: everything together on one rank --------------------------------------------------------------------------
 
-/// Values of one latent, one a row.
-std::vector<double> column_of(const LayerCodes& layer, std::uint32_t latent) {
-    std::vector<double> values;
-    for (std::size_t row = 0; row < layer.codes.n_rows(); ++row) {
-        const auto latents = layer.codes.latents_of(row);
-        const auto found = std::lower_bound(latents.begin(), latents.end(), latent);
-        const bool fires = found != latents.end() && *found == latent;
-        values.push_back(fires ? layer.codes.values_of(row)[static_cast<std::size_t>(found - latents.begin())] : 0.0);
-    }
-    return values;
-}
-
 bool has_both(const std::vector<std::uint8_t>& labels) {
     return std::find(labels.begin(), labels.end(), 0) != labels.end() && std::find(labels.begin(), labels.end(), 1) != labels.end();
 }
@@ -361,14 +303,14 @@ RankedFigures ranked_figures(const Setup& setup, const GroupTable& table, const 
     RankedFigures figures;
     const bool speaks_for_right = ranked.direction == analysis::Direction::right;
     if (has_both(setup.tuning.passed)) {
-        const analysis::LatentStatistics s = analysis::score_statistics(column_of(tuning, ranked.latent), setup.tuning.passed);
+        const analysis::LatentStatistics s = analysis::score_statistics(latent_column(tuning.codes, ranked.latent), setup.tuning.passed);
         const double score = analysis::signed_score(setup.rules.selection.score, s, setup.tuning.right(), setup.tuning.wrong());
         figures.tuning_score = speaks_for_right ? score : -score;
         figures.tuning_auroc = speaks_for_right ? s.auroc : 1 - s.auroc;
         figures.tuning_low = speaks_for_right ? s.auroc_low : 1 - s.auroc_high;
         figures.tuning_high = speaks_for_right ? s.auroc_high : 1 - s.auroc_low;
     }
-    const std::vector<double> column = column_of(part, ranked.latent);
+    const std::vector<double> column = latent_column(part.codes, ranked.latent);
     const std::size_t n = column.size();
     for (std::size_t group = 0; group < table.names.size(); ++group) {
         std::vector<double> values;
@@ -428,7 +370,7 @@ struct Assembled {
 /// Rank 0's work when all units are done.
 Assembled assemble(const Setup& setup, const TextRates& rates, const io::ResultReader& codes, const std::vector<LatentBlock>& layers, const std::vector<BaselineBlock>& baselines,
                    const std::string& part_name) {
-    const Part& part = setup.part;
+    const ProgramPart& part = setup.part;
     const std::uint64_t right = part.right();
     const std::uint64_t wrong = part.wrong();
     const std::size_t n_layers = layers.size();
@@ -780,8 +722,8 @@ Report run_phase2(Context& context, const Phase2Options& options) {
     mpi::agreed(comm, [&] {
         const StudyRows rows = study_rows(study);
         setup.fields = group_fields(study, rows, options.group_by);
-        setup.part = make_part(study, rows, program_rows, split, setup.fields);
-        if (split == tasks::SplitPart::selection) setup.tuning = make_part(study, rows, program_rows, tasks::SplitPart::tuning, setup.fields);
+        setup.part = program_part(study, rows, program_rows, split, setup.fields);
+        if (split == tasks::SplitPart::selection) setup.tuning = program_part(study, rows, program_rows, tasks::SplitPart::tuning, setup.fields);
         // A dataset of part of the problems is used as far as it goes, and that is said.
         const auto split_parts = study.splits.read<std::uint8_t>("part");
         const auto wanted = static_cast<std::size_t>(std::count(split_parts.begin(), split_parts.end(), static_cast<std::uint8_t>(split)));

@@ -13,16 +13,17 @@ namespace pva::phases {
 namespace {
 
 constexpr const char* no_value = "(none)";
+constexpr int unknown = 3;  // difficulty of a problem without one
 
 GroupField by_difficulty(const StudyRows& rows) {
     GroupField field{"difficulty", {}, {}};
     std::vector<int> strata;
-    for (const std::int32_t complexity : rows.complexity) strata.push_back(tasks::difficulty_stratum(complexity));
+    for (const std::int32_t complexity : rows.complexity) strata.push_back(complexity < 0 ? unknown : tasks::difficulty_stratum(complexity));
     std::map<int, std::uint32_t> number;
-    for (const int stratum : {0, 1, 2}) {
+    for (const int stratum : {0, 1, 2, unknown}) {
         if (std::find(strata.begin(), strata.end(), stratum) == strata.end()) continue;
         number[stratum] = static_cast<std::uint32_t>(field.groups.size());
-        field.groups.push_back(stratum == 0 ? "easy" : stratum == 1 ? "medium" : "hard");
+        field.groups.push_back(stratum == 0 ? "easy" : stratum == 1 ? "medium" : stratum == 2 ? "hard" : "unknown");
     }
     for (const int stratum : strata) field.of_row.push_back(number.at(stratum));
     return field;

@@ -38,6 +38,9 @@ struct Share {
     stats::Interval interval() const { return stats::wilson(passed, n); }
 };
 
+/// Whether a detector of a summary has read the program itself, which latents at the prompt have not (mean log-probability of what was written).
+bool has_read_program(const json& detector) { return value_number(detector, "kind") == 8; }
+
 /// Equal bins over the values of all groups; the histogram of each.
 struct Histogram {
     std::vector<double> centres;
@@ -90,6 +93,8 @@ void section_brief(Page& page, const ReportStudy& study) {
                 if (value_text(d, "positive_class") != wanted || !std::isfinite(value_number(d, "auroc"))) continue;
                 if (value_number(d, "layer") >= 0) {
                     if (latent.is_null()) latent = d;
+                } else if (has_read_program(d)) {
+                    continue;
                 } else if (baseline.is_null() || value_number(d, "auroc") > value_number(baseline, "auroc")) {
                     baseline = d;
                 }
@@ -750,14 +755,16 @@ std::vector<std::string> caveats(const ReportStudy& study) {
         std::string baseline;
         for (const json& d : summary.value("detectors", json::array())) {
             const double auroc = value_number(d, "auroc");
-            if (!std::isfinite(auroc)) continue;
+            // Words and latent together hold the latent itself; the log-probability of the answer has seen the answer.
+            const double kind = value_number(d, "kind");
+            if (!std::isfinite(auroc) || kind == 2 || kind == 8) continue;
             const bool is_latent = value_number(d, "layer") >= 0;
             if (is_latent && auroc > best_latent) {
                 best_latent = auroc;
                 best_latent_low = value_number(d, "auroc_low");
                 latent = value_text(d, "detector");
             }
-            if (!is_latent && auroc > best_baseline) {
+            if (!is_latent && !has_read_program(d) && auroc > best_baseline) {
                 best_baseline = auroc;
                 baseline = value_text(d, "detector");
             }

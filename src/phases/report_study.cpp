@@ -51,7 +51,10 @@ struct Files {
                 const bool fits = !taken && (model.empty() || !reader.identity().contains("model") || text_of(reader.identity(), "model") == model) && wanted(reader);
                 if (fits) taken = std::move(reader);
             } catch (const Error& failure) {
-                if (refused.insert(path).second) study.unusable.push_back(failure.what());
+                if (!refused.insert(path).second) continue;
+                std::string reason = failure.what();  // on the page without the folder, which is this machine's affair
+                if (const std::size_t at = reason.find(folder + "/"); at != std::string::npos) reason.erase(at, folder.size() + 1);
+                study.unusable.push_back(std::move(reason));
             }
         }
         return taken;

@@ -279,16 +279,27 @@ const io::FileSchema& latents_schema() {
 const io::FileSchema& validation_schema() {
     static const io::FileSchema schema = [] {
         io::FileSchema s{
-            "pva validation", 1, "validation.md", "detector",
+            "pva validation", 2, "validation.md", "detector",
             {
                 {"task_id", Element::i64, {"row"}, Filled::at_creation, "1", "problem of each row (tuning and analysis parts), ascending", ""},
                 {"part", Element::u8, {"row"}, Filled::at_creation, "1", "1 tuning, 2 analysis", ""},
                 {"passed", Element::u8, {"row"}, Filled::at_creation, "1", "1 when the program passed its tests", ""},
                 {"detector", Element::text, {"detector"}, Filled::at_creation, "1", "name of the score", "detector_bytes"},
+                {"kind", Element::u8, {"detector"}, Filled::at_creation, "1", "0 latent, 1 words, 2 words and latent, 3 prompt length, 4 digits, 5 complexity, 6 surface numbers, 7 entropy of the first token, 8 mean log-probability, 9 difference of means, 10 logistic probe", ""},
                 {"positive_class", Element::u8, {"detector"}, Filled::at_creation, "1", "0: predicts right programs, 1: predicts wrong ones", ""},
                 {"layer", Element::i32, {"detector"}, Filled::at_creation, "1", "layer of the latent, -1 for a baseline", ""},
                 {"latent", Element::i32, {"detector"}, Filled::at_creation, "1", "index of the latent, -1 for a baseline", ""},
-                {"selection_auroc", Element::f64, {"detector"}, Filled::per_unit, "1", "AUROC for its class on the selection part, where it was chosen; optimistic", ""},
+                {"rank", Element::i32, {"detector"}, Filled::at_creation, "1", "place of the latent in the ranked list of its class, from 0; -1 for a baseline", ""},
+                {"group/field", Element::text, {"field"}, Filled::at_creation, "1", "what problems are grouped by", "group_bytes"},
+                {"group/name", Element::text, {"group"}, Filled::at_creation, "1", "name of each group", "group_bytes"},
+                {"group/of_field", Element::i32, {"group"}, Filled::at_creation, "1", "field that the group belongs to", ""},
+                {"group/right", Element::u64, {"group"}, Filled::at_creation, "problems", "right programs of the group in the analysis part", ""},
+                {"group/wrong", Element::u64, {"group"}, Filled::at_creation, "problems", "wrong programs of the group in the analysis part", ""},
+                {"group/of_row", Element::i32, {"field", "row"}, Filled::at_creation, "1", "group of each row of the analysis part, -1 for the tuning part", ""},
+                {"temperature/value", Element::f64, {"temperature"}, Filled::at_creation, "1", "0: the greedy programs of phase 1; the others from phase 1.2", ""},
+                {"temperature/right", Element::u64, {"temperature"}, Filled::at_creation, "programs", "right programs of the analysis part", ""},
+                {"temperature/wrong", Element::u64, {"temperature"}, Filled::at_creation, "programs", "wrong programs of the analysis part", ""},
+                {"selection_auroc", Element::f64, {"detector"}, Filled::per_unit, "1", "AUROC for its class on the selection part, where it was chosen; optimistic, but cross-validated for fitted scores", ""},
                 {"score", Element::f64, {"detector", "row"}, Filled::per_unit, "1", "the score of each row", ""},
                 {"sign", Element::i32, {"detector"}, Filled::per_unit, "1", "-1 when a low score speaks for the positive class (decided on the selection part)", ""},
             }};
@@ -301,7 +312,13 @@ const io::FileSchema& validation_schema() {
         figure("auroc_standard_error", "DeLong's standard error");
         figure("auroc_low", "lower end of the 95 % DeLong interval on the logit scale");
         figure("auroc_high", "upper end");
+        figure("auroc_bootstrap_low", "lower end of the 95 % BCa interval, problems drawn again within each class");
+        figure("auroc_bootstrap_high", "upper end");
+        figure("permutation_p", "two-sided p of AUROC = 1/2 by exchanging labels; NaN without permutations");
         figure("average_precision", "average precision on the analysis part");
+        figure("average_precision_low", "lower end of its 95 % BCa interval");
+        figure("average_precision_high", "upper end");
+        figure("average_precision_lift", "average precision over base rate; 1 without information");
         figure("base_rate", "share of the positive class on the analysis part");
         figure("f1", "F1 on the analysis part at the tuned threshold");
         figure("always_positive_f1", "F1 of calling everything positive: what F1 has to beat");
@@ -312,6 +329,102 @@ const io::FileSchema& validation_schema() {
         for (const std::string name : {"true_positives", "false_positives", "true_negatives", "false_negatives"}) {
             s.datasets.push_back({"counts/" + name, Element::u64, {"detector"}, Filled::per_unit, "problems", "on the analysis part at the tuned threshold", ""});
         }
+        figure("against_text/difference", "AUROC less that of the words of the text, on the same rows; NaN for the words themselves");
+        figure("against_text/standard_error", "of the difference, DeLong's for paired scores");
+        figure("against_text/low", "lower end of its 95 % interval");
+        figure("against_text/high", "upper end");
+        figure("against_text/p", "two-sided p of no difference");
+        s.datasets.push_back({"curve/points", Element::u32, {"detector"}, Filled::per_unit, "1", "points of the curves of this detector: the distinct scores and one above them", ""});
+        s.datasets.push_back({"curve/threshold", Element::f64, {"detector", "point"}, Filled::per_unit, "1", "every distinct sign * score of the analysis part, falling, after infinity; NaN behind the last", ""});
+        s.datasets.push_back({"curve/true_positives", Element::u64, {"detector", "point"}, Filled::per_unit, "problems", "positives at or above the threshold; 0 behind the last", ""});
+        s.datasets.push_back({"curve/false_positives", Element::u64, {"detector", "point"}, Filled::per_unit, "problems", "negatives at or above the threshold; 0 behind the last", ""});
+        const auto stratum_figures = [&s](const std::string& folder, const std::string& dimension, const std::string& where, const std::string& interval) {
+            for (const auto& [name, meaning] : std::vector<std::pair<std::string, std::string>>{{"base_rate", "share of the positive class"},
+                                                                                                {"auroc", "AUROC"},
+                                                                                                {"auroc_low", "lower end of its 95 % interval, " + interval},
+                                                                                                {"auroc_high", "upper end"},
+                                                                                                {"average_precision", "average precision"},
+                                                                                                {"average_precision_lift", "average precision over base rate"},
+                                                                                                {"f1", "F1 at the tuned threshold"},
+                                                                                                {"always_positive_f1", "F1 of calling everything positive"},
+                                                                                                {"balanced_accuracy", "mean of the two classes' accuracies"},
+                                                                                                {"mcc", "Matthews correlation"}}) {
+                s.datasets.push_back({folder + "/" + name, Element::f64, {"detector", dimension}, Filled::per_unit, "1", meaning + (name == "auroc_high" ? "" : name == "auroc_low" ? "" : where), ""});
+            }
+        };
+        stratum_figures("by_group", "group", " within the group; NaN where it is not defined", "DeLong");
+        stratum_figures("by_temperature", "temperature", " at the temperature; NaN where it is not defined", "BCa, problems drawn again");
+        s.datasets.push_back({"within/auroc", Element::f64, {"detector", "field"}, Filled::per_unit, "1", "AUROC from pairs of one group only", ""});
+        s.datasets.push_back({"within/p", Element::f64, {"detector", "field"}, Filled::per_unit, "1", "its two-sided p-value, normal approximation", ""});
+        figure("difficulty_trend/slope", "change of AUROC from one difficulty to the next, groups weighted by 1 / standard error squared; NaN with fewer than two");
+        figure("difficulty_trend/standard_error", "of the slope");
+        figure("difficulty_trend/p", "two-sided p of no trend");
+        figure("temperature_trend/slope", "change of AUROC from temperature 0 to 1 along a line; NaN with fewer than two temperatures");
+        figure("temperature_trend/low", "lower end of its 95 % BCa interval, problems drawn again");
+        figure("temperature_trend/high", "upper end");
+        figure("temperature_trend/p", "two-sided p of no trend");
+        const auto at_end = [&s](const std::string& name, Element element, const std::vector<std::string>& dims, const std::string& meaning, const std::string& width = "") {
+            s.datasets.push_back({name, element, dims, Filled::at_end, "1", meaning, width});
+        };
+        at_end("q_value", Element::f64, {"detector"}, "Benjamini-Hochberg q of permutation_p among all latents of both classes; NaN for a baseline");
+        at_end("holm_p", Element::f64, {"detector"}, "the same corrected by Holm");
+        at_end("random_p", Element::f64, {"detector"}, "rank of a latent's AUROC among those of the random latents: (1 + random ones at least as good) / (1 + random ones); NaN for a baseline");
+        at_end("temperature/right_share", Element::f64, {"temperature"}, "share of right programs");
+        at_end("temperature/right_share_low", Element::f64, {"temperature"}, "lower end of its 95 % interval, problems drawn again");
+        at_end("temperature/right_share_high", Element::f64, {"temperature"}, "upper end");
+        at_end("random/layer", Element::i32, {"random"}, "layer of each random latent");
+        at_end("random/latent", Element::i32, {"random"}, "its index");
+        at_end("random/positive_class", Element::u8, {"random"}, "what it speaks for on the selection part");
+        at_end("random/selection_auroc", Element::f64, {"random"}, "AUROC for that class on the selection part");
+        at_end("random/auroc", Element::f64, {"random"}, "AUROC for that class on the analysis part");
+        at_end("direction/name", Element::text, {"direction"}, "what direction of the residual stream it is", "detector_bytes");
+        at_end("direction/layer", Element::i32, {"direction"}, "layer of the rows it was fitted to");
+        at_end("direction/weights", Element::f64, {"direction", "d_model"}, "score of a row x: intercept + sum of weight times x; high speaks for right programs");
+        at_end("direction/intercept", Element::f64, {"direction"}, "constant of the score");
+        at_end("direction/cosine", Element::f64, {"direction", "detector"}, "cosine of the direction and the latent's decoder row, where both are of one layer; else NaN");
+        return s;
+    }();
+    return schema;
+}
+
+const io::FileSchema& stages_schema() {
+    static const io::FileSchema schema = [] {
+        io::FileSchema s{
+            "pva stages", 1, "stages.md", "stage and layer, or stage",
+            {
+                {"task_id", Element::i64, {"row"}, Filled::at_creation, "1", "problem of each row of the analysis part, ascending", ""},
+                {"passed", Element::u8, {"row"}, Filled::at_creation, "1", "1 when the program passed its tests", ""},
+                {"stage", Element::text, {"stage"}, Filled::at_creation, "1", "last-prompt, signature-end, tenth-1 to tenth-10, last-token: those that the activations hold", "stage_bytes"},
+                {"layer", Element::i32, {"layer"}, Filled::at_creation, "1", "block index of each layer with an SAE and rows", ""},
+                {"detector", Element::text, {"detector"}, Filled::at_creation, "1", "latent for right, latent for wrong, difference of means, logistic probe", "detector_bytes"},
+                {"baseline", Element::text, {"baseline"}, Filled::at_creation, "1", "words so far, tokens so far, mean log-probability so far, entropy of the next token", "detector_bytes"},
+                {"tokens_written", Element::f64, {"stage"}, Filled::at_end, "tokens", "mean number of answer tokens written at the stage", ""},
+                {"latent", Element::i32, {"stage", "layer", "detector"}, Filled::at_end, "1", "index of the latent chosen on the selection part; -1 for a direction, and where no latent speaks for the class", ""},
+                {"score", Element::f64, {"stage", "layer", "detector", "row"}, Filled::at_end, "1", "the score of each row", ""},
+                {"baseline_score", Element::f64, {"stage", "baseline", "row"}, Filled::at_end, "1", "the score of each row; NaN where the stage does not define it for every program", ""},
+                {"baseline_sign", Element::i32, {"stage", "baseline"}, Filled::at_end, "1", "-1 when a low score speaks for right programs (decided on the selection part)", ""},
+                {"best_layer", Element::i32, {"stage", "detector"}, Filled::at_end, "1", "index among the layers of the one that is best on the selection part", ""},
+            }};
+        const auto figures = [&s](const std::string& prefix, const std::vector<std::string>& dims, const std::string& of_selection) {
+            for (const auto& [name, meaning] : std::vector<std::pair<std::string, std::string>>{
+                     {"selection_auroc", of_selection}, {"auroc", "AUROC on the analysis part, for the class it speaks for"}, {"auroc_low", "lower end of its 95 % DeLong interval"}, {"auroc_high", "upper end"}}) {
+                s.datasets.push_back({prefix + name, Element::f64, dims, Filled::at_end, "1", meaning, ""});
+            }
+        };
+        figures("", {"stage", "layer", "detector"}, "AUROC on the selection part: of latents the best of many, of directions cross-validated");
+        figures("baseline_", {"stage", "baseline"}, "AUROC on the selection part, cross-validated for words");
+        for (const auto& [name, meaning] : std::vector<std::pair<std::string, std::string>>{{"difference", "AUROC of the best layer less that of the words so far, on the same rows"},
+                                                                                            {"low", "lower end of its 95 % interval, paired DeLong"},
+                                                                                            {"high", "upper end"},
+                                                                                            {"p", "two-sided p of no difference"}}) {
+            s.datasets.push_back({"against_words/" + name, Element::f64, {"stage", "detector"}, Filled::at_end, "1", meaning, ""});
+        }
+        for (const auto& [name, meaning] : std::vector<std::pair<std::string, std::string>>{{"difference", "AUROC of the best layer less that at the first stage, on the same rows"},
+                                                                                            {"low", "lower end of its 95 % interval, paired DeLong"},
+                                                                                            {"high", "upper end"},
+                                                                                            {"p", "two-sided p of no difference"}}) {
+            s.datasets.push_back({"against_first/" + name, Element::f64, {"stage", "detector"}, Filled::at_end, "1", meaning, ""});
+        }
         return s;
     }();
     return schema;
@@ -319,7 +432,7 @@ const io::FileSchema& validation_schema() {
 
 std::vector<const io::FileSchema*> all_schemas() {
     static const io::FileSchema activations = activations_schema({"resid_post"}, Element::f32);
-    return {&difficulty_schema(), &dataset_schema(), &temperatures_schema(), &splits_schema(), &sparse_schema(), &rates_schema(), &latents_schema(), &validation_schema(), &verdicts_schema(),
+    return {&difficulty_schema(), &dataset_schema(), &temperatures_schema(), &splits_schema(), &sparse_schema(), &rates_schema(), &latents_schema(), &validation_schema(), &stages_schema(), &verdicts_schema(),
             &activations};
 }
 

@@ -207,4 +207,15 @@ LayerCodes read_layer_codes(const io::ResultReader& file, std::int64_t layer, st
     return result;
 }
 
+std::vector<double> latent_column(const sae::CsrRows& codes, std::uint32_t latent) {
+    std::vector<double> values;
+    for (std::size_t row = 0; row < codes.n_rows(); ++row) {
+        const auto latents = codes.latents_of(row);
+        const auto found = std::lower_bound(latents.begin(), latents.end(), latent);
+        const bool fires = found != latents.end() && *found == latent;
+        values.push_back(fires ? codes.values_of(row)[static_cast<std::size_t>(found - latents.begin())] : 0.0);
+    }
+    return values;
+}
+
 }  // namespace pva::phases

@@ -335,10 +335,11 @@ TextRates text_rates(Context& context, const ModelInput& model_input, const SaeS
         const kernels::ThreadPool pool(threads);
         SaeShelf shelf(saes.paths, sae_options, placement);
         const std::vector<model::CaptureRequest> requests = mpi::agreed(comm, [&] { return model::parse_sites(site, std::vector<int>(saes.layers.begin(), saes.layers.end()), model.config()); });
+        auto at_once = static_cast<int>(documents_per_unit);
         work_through(context, *opened.file, "blocks of texts", "", blocks, [&](const WorkBlock& block) -> std::int64_t {
             const Unit& unit = units[static_cast<std::size_t>(block.units.front())];
             const auto first = static_cast<std::size_t>(unit.first);
-            capture::CaptureSettings settings{static_cast<int>(documents_per_unit), true, {}};
+            capture::CaptureSettings settings{at_once, true, {}, smaller_batches(context, at_once)};
             if (rules.positions == TextPositions::one_word) {
                 settings.skip_bos = false;
                 settings.positions = [&](std::size_t sequence, std::size_t) { return std::vector<std::int64_t>{documents.position[first + sequence]}; };

@@ -9,6 +9,14 @@
 #include "tokenizer_config.h"
 #include "unicode.h"
 
+// libsentencepiece and libtorch's libc10 both export a variable of this name: an object of 32 bytes there, an int here. With one of them in
+// its place, SentencePiece built its object over libc10's variables behind the int, among them the switch that makes a failed
+// allocation abort the process. This room is found before both. Nobody reads it as the other does, but for the level of libc10's
+// messages.
+extern "C" {
+alignas(64) unsigned char FLAGS_minloglevel[256];
+}
+
 namespace pva::text {
 
 namespace {

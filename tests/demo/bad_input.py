@@ -188,6 +188,15 @@ if described:
     expect("phase 3 refuses latents of the analysis part", 65, ["chosen on selection"], "pva_phase3", "--data", tuned, "--model", MODEL, "--problems", PROBLEMS, "--sae", SAES,
            "--latents", described[0])
 
+# Samples of another part than analysis neither.
+sampled = data_with("phase1_0", "phase1_1", "phase2")
+expect("phase 1.2 on the tuning part", 0, ["pass@1"], "pva_phase1_2", "--data", sampled, "--model", MODEL, "--problems", PROBLEMS,
+       "--max-new-tokens", "128", "--part", "tuning", "--temperatures", "0.5", "--samples", "1", "--threads", "1")
+tuning_samples = glob.glob(os.path.join(sampled, "phase1_2", "temperatures_*.h5"))
+if tuning_samples:
+    expect("phase 3 refuses samples of the tuning part", 65, ["its part is", "analysis"], "pva_phase3", "--data", sampled, "--model", MODEL, "--problems", PROBLEMS, "--sae", SAES,
+           "--temperatures", tuning_samples[0])
+
 # A full disk: a small tmpfs, which needs the right to mount.
 small = os.path.join(folder, "small")
 os.makedirs(small)

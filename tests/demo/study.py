@@ -54,16 +54,20 @@ def run(data, ranks, name, *options):
     return report, result.stdout
 
 
-def phases(data, ranks, part=(), general_tokens="256", candidates="5", split=(), threads="1", batch_size="16", permutations="1000"):
+STAGES = ("--sites", "resid_post,mlp_out", "--positions", "last-prompt,signature-end,tenths,last-token")
+
+
+def phases(data, ranks, part=(), general_tokens="256", candidates="5", split=(), threads="1", batch_size="16", permutations="1000", stages=()):
     run(data, ranks, "pva_phase0", "--problems", PROBLEMS, *part)
     one, _ = run(data, ranks, "pva_phase1", "--model", MODEL, "--problems", PROBLEMS, "--max-new-tokens", "128",
-                 "--threads", threads, "--batch-size", batch_size, *part)
+                 "--threads", threads, "--batch-size", batch_size, *part, *stages)
     run(data, ranks, "pva_phase1_1", "--problems", PROBLEMS, *split)
-    sampled, _ = run(data, ranks, "pva_phase1_2", "--model", MODEL, "--problems", PROBLEMS, "--max-new-tokens", "128", "--part", "tuning",
-                     "--temperatures", "0.5,1.2", "--samples", "3", "--test-seconds", "2", "--threads", threads, "--batch-size", batch_size)
+    sampled, _ = run(data, ranks, "pva_phase1_2", "--model", MODEL, "--problems", PROBLEMS, "--max-new-tokens", "128", "--part", "analysis",
+                     "--temperatures", "0.5,1.2", "--samples", "2", "--test-seconds", "2", "--threads", threads, "--batch-size", batch_size)
     two, _ = run(data, ranks, "pva_phase2", "--model", MODEL, "--problems", PROBLEMS, "--sae", SAES, "--general-text", TEXT,
                  "--general-tokens", general_tokens, "--group-by", "family", "--permutations", permutations, "--threads", threads)
-    three, table = run(data, ranks, "pva_phase3", "--model", MODEL, "--problems", PROBLEMS, "--sae", SAES, "--candidates", candidates)
+    three, table = run(data, ranks, "pva_phase3", "--model", MODEL, "--problems", PROBLEMS, "--sae", SAES, "--candidates", candidates, "--group-by", "family",
+                       "--threads", threads)
     return one, sampled, two, three, table
 
 
@@ -81,7 +85,7 @@ def main():
         check("internal" not in summary["verdicts"], "the tester broke")
         by_difficulty = summary["solved_by_difficulty"]
         check(set(by_difficulty) == {"easy", "medium", "hard"}, "difficulties are missing")
-        rates = [entry["right"] / (sampled["summary"]["problems"] * (3 if entry["temperature"] else 1)) for entry in sampled["summary"]["temperatures"]]
+        rates = [entry["right"] / (sampled["summary"]["problems"] * (2 if entry["temperature"] else 1)) for entry in sampled["summary"]["temperatures"]]
         check(len(rates) == 3 and rates[1] > rates[2], f"right programs at temperatures 0, 0.5 and 1.2: {rates}")
         check(sampled["summary"]["measured"]["prompts_read"] == sampled["summary"]["problems"], "a prompt was read more than once")
         for layer in two["summary"]["layers"]:
@@ -99,10 +103,26 @@ def main():
         os.remove(paper["result"])  # the later tests take the newest file
         os.remove(paper["result"][:-3] + ".json")
         detectors = three["summary"]["detectors"]
-        check(len(detectors) == 16, "5 latents and 3 baselines for each direction were expected")
+        check(len(detectors) == 30, "5 latents and 10 baselines for each direction were expected")
         for detector in detectors:
             check(0 <= detector["auroc_low"] <= detector["auroc"] <= detector["auroc_high"] <= 1, f"interval of {detector}")
-        check("AUROC held out" in table, "no final table")
+            check(0 <= detector["auroc_bootstrap_low"] <= detector["auroc"] <= detector["auroc_bootstrap_high"] <= 1, f"bootstrap interval of {detector}")
+            check(0 < detector["permutation_p"] <= 1 and (detector["q_value"] is None) == (detector["kind"] != 0), f"p of {detector}")
+            check((detector["q_value"] or 1) >= detector["permutation_p"] or detector["q_value"] is None, f"q of {detector}")
+        for direction in ("right", "wrong"):
+            head = three["summary"]["headline"][direction]
+            first = next(d for d in detectors if d["positive_class"] == direction)
+            check(head["latent"] == first["detector"] and head["auroc"] == first["auroc"], "the headline is the first of the ranking on selection")
+            check(abs(head["text_and_latent_auroc"] - head["text_auroc"] - head["difference"]) < 1e-12, f"{head}")
+            check(head["difference_low"] <= head["difference"] <= head["difference_high"], f"{head}")
+        # Both directions of the residual stream and the words see the same thing from both sides.
+        for kind in (1, 9, 10):
+            pair = [d["auroc"] for d in detectors if d["kind"] == kind]
+            check(len(pair) == 2 and abs(pair[0] - pair[1]) < 1e-12, f"kind {kind}: {pair}")
+        check(0.6 < three["summary"]["smallest_detectable_auroc"] < 0.7, "smallest detectable AUROC of 136 problems")
+        check(three["summary"]["temperatures"]["values"] == [0, 0.5, 1.2] and three["summary"]["temperatures"]["right_share_slope"] < 0, "temperatures of phase 3")
+        check(three["summary"]["random_latents"]["n"] == 100 and 0.45 < three["summary"]["random_latents"]["mean_auroc"] < 0.58, "random latents")
+        check("AUROC held out" in table and "no stages of writing" in table and three["summary"]["stages"] is None, "no final table")
         # For the example of docs/formats/check.md.
         os.makedirs(os.path.join(arguments.data, "check"))
         dumped, _ = run(arguments.data, 2, "pva_check", "--model", MODEL, "--text", TEXT, "--records", "3", "--max-tokens", "40", "--threads", "1",
@@ -117,10 +137,19 @@ def main():
         check(judged["summary"]["changed_verdicts"] == 0, f"verdicts changed: {judged['summary']['changes']}")
         # Other sites and positions of the finished dataset, for the example of docs/formats/activations.md and for later tests.
         added, out = run(arguments.data, 2, "pva_phase1", "--model", MODEL, "--problems", PROBLEMS, "--max-new-tokens", "128", "--threads", "1",
-                         "--sites", "resid_post,mlp_out", "--positions", "last-prompt,signature-end,tenths,last-token")
+                         *STAGES)
         positions = added["summary"]["activations"]["positions"]
         check(added["result"] == one["result"] and positions["last-prompt"] == {"programs": n_problems, "rows": n_problems}, f"activations: {positions}")
         check(positions["tenths"]["rows"] == 10 * positions["last-token"]["rows"] > 9 * n_problems, f"activations: {positions}")
+        # Phase 3 finds its result and adds the stages of writing.
+        stages, table = run(arguments.data, 2, "pva_phase3", "--model", MODEL, "--problems", PROBLEMS, "--sae", SAES, "--group-by", "family", "--threads", "1")
+        check(stages["result"] == three["result"] and "When does it know?" in table, "phase 3 with activations")
+        course = stages["summary"]["stages"]["stages"]
+        check([s["stage"] for s in course] == ["last-prompt", "signature-end"] + [f"tenth-{i}" for i in range(1, 11)] + ["last-token"], f"stages: {[s['stage'] for s in course]}")
+        check(course[0]["tokens_written"] == 0 and all(a["tokens_written"] <= b["tokens_written"] for a, b in zip(course[2:], course[3:])), "tokens written at the stages")
+        check(course[0]["baselines"][2]["auroc"] is None and course[-1]["baselines"][2]["auroc"] > 0.6, "log-probability so far")
+        same = [[d["auroc"] for d in course[i]["detectors"]] for i in (11, 12)]
+        check(same[0] == same[1], f"the last tenth ends with the last token: {same}")
         # Phase 2 on them: the last prompt token there gives what the dataset's own rows give; the first notebook's position sees the answer.
         activations = glob.glob(os.path.join(arguments.data, "phase1_0", "activations_*.h5"))[0]
         same, _ = run(arguments.data, 2, "pva_phase2", "--model", MODEL, "--problems", PROBLEMS, "--sae", SAES, "--general-text", TEXT, "--threads", "1", "--group-by", "family",
@@ -150,13 +179,16 @@ def main():
         os.makedirs(data)
         # Other batches and threads each time: rows must not depend on them. Blocks that do not divide the 72 problems evenly.
         batch_size, threads = {1: ("16", "1"), 2: ("7", "2"), 3: ("32", "1"), 4: ("1", "1")}[ranks]
-        phases(data, ranks, part=("--start", "0", "--end", "71"), general_tokens="48", candidates="2", threads=threads, batch_size=batch_size, permutations="100")
+        phases(data, ranks, part=("--start", "0", "--end", "71"), general_tokens="48", candidates="2", threads=threads, batch_size=batch_size, permutations="100",
+               stages=("--sites", "resid_post", "--positions", "last-prompt,tenths"))
         run(data, ranks, "pva_phase1", "--model", MODEL, "--problems", PROBLEMS, "--max-new-tokens", "64", "--threads", threads, "--batch-size", batch_size,
             "--start", "72", "--end", "80", "--temperature", "0.8", "--samples", "4", "--top-k", "20", "--top-p", "0.95", "--min-p", "0.01", "--layers", "1-2", "--test-seconds", "2",
             "--sites", "resid_post,resid_mid.2", "--positions", "tenths,all", "--activations-dtype", "bfloat16")
-        files = {prefix: glob.glob(os.path.join(data, "phase*", prefix + "_*.h5")) for prefix in ("difficulty", "dataset", "splits", "temperatures", "sparse", "rates", "latents", "validation", "activations")}
+        files = {prefix: glob.glob(os.path.join(data, "phase*", prefix + "_*.h5")) for prefix in ("difficulty", "dataset", "splits", "temperatures", "sparse", "rates", "latents", "validation", "stages", "activations")}
         files["samples"] = [path for path in files["dataset"] if "_72-80_" in path]
         files["dataset"] = [path for path in files["dataset"] if "_72-80_" not in path]
+        files["activations of samples"] = [path for path in files["activations"] if "_72-80_" in path]
+        files["activations"] = [path for path in files["activations"] if "_72-80_" not in path]
         for prefix, found in files.items():
             check(len(found) == 1, f"{len(found)} files {prefix} with {ranks} ranks")
         if reference is None:

@@ -2,7 +2,7 @@
 """Kills runs at random moments and checks that the same command goes on to the same file.
 
 kill_test.py --compare COMPARE_H5 --kills N --seed S --name PREFIX [--ranks 1,2,3,4] [--redo UNITS_IN_FLIGHT]
-             [--setup-from DIR] -- EXECUTABLE ARGUMENTS...
+             [--setup-from DIR [--setup-folders LIST]] -- EXECUTABLE ARGUMENTS...
 
 The command is run once without interruption (with --data added). Then, until N kills have hit, it is started with a
 random number of ranks and, at a moment drawn uniformly over its whole duration, start-up included: one rank is killed,
@@ -94,7 +94,8 @@ def main():
     parser.add_argument("--name", required=True, help="start of the result files' names")
     parser.add_argument("--ranks", default="1,2,3,4")
     parser.add_argument("--redo", type=int, default=0, help="units a rank may have in hand; 0: no journal")
-    parser.add_argument("--setup-from", default="", help="results of phases 0 to 1.1 are copied from there into each run's data folder")
+    parser.add_argument("--setup-from", default="", help="results of earlier phases are copied from there into each run's data folder")
+    parser.add_argument("--setup-folders", default="phase0,phase1_0,phase1_1", help="of these phases")
     parser.add_argument("command", nargs=argparse.REMAINDER)
     arguments = parser.parse_args()
     command = [word for word in arguments.command if word != "--"]
@@ -107,7 +108,7 @@ def main():
     def fresh_data(name):
         path = os.path.join(folder, name)
         if arguments.setup_from:
-            for name in ("phase0", "phase1_0", "phase1_1"):
+            for name in arguments.setup_folders.split(","):
                 shutil.copytree(os.path.join(arguments.setup_from, name), os.path.join(path, name), ignore=shutil.ignore_patterns(arguments.name + "_*"))
         else:
             os.makedirs(path)

@@ -23,6 +23,7 @@ FOLDERS = {
     "rates": "phase2",
     "latents": "phase2",
     "validation": "phase3",
+    "stages": "phase3",
     "check": "check",
     "codes": "codes",
     "verdicts": "evaluate",

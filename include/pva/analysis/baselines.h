@@ -60,6 +60,29 @@ struct LayerBaselines {
 LayerBaselines layer_baselines(std::span<const float> rows, std::size_t d, std::span<const std::uint8_t> labels,
                                std::span<const float> held_out_rows, std::int32_t layer, const BaselineSettings& settings);
 
+/// A direction: the score of a row x is intercept + sum of weight times x. A high score speaks for right programs.
+struct LinearScore {
+    std::vector<double> weights;  ///< [d]
+    double intercept = 0;
+};
+/// Score of each row of [n, d].
+std::vector<double> linear_scores(const LinearScore& score, std::span<const float> rows);
+/// mean(right) - mean(wrong) over rows [n, d]. InputError where a class is missing.
+LinearScore fit_difference_of_means(std::span<const float> rows, std::size_t d, std::span<const std::uint8_t> labels);
+/// The logistic probe of layer_baselines and numbers_baseline on all rows with a strength that is known, as a direction of
+/// the rows as they are. InputError where a class is missing.
+LinearScore fit_probe(std::span<const float> rows, std::size_t d, std::span<const std::uint8_t> labels, double C);
+/// Both directions of a layer with figures to compare layers by: AUROC within the folds of stream `layer + 1`. The probe's
+/// strength is chosen in the same folds (not nested), so its figure is a little flattered.
+struct LayerDirections {
+    LinearScore difference_of_means;
+    double difference_of_means_auroc = 0.5;
+    LinearScore probe;
+    double probe_auroc = 0.5;
+};
+LayerDirections layer_directions(std::span<const float> rows, std::size_t d, std::span<const std::uint8_t> labels,
+                                 std::int32_t layer, const ProbeSettings& settings);
+
 /// Logistic regression on the words and pairs of words of texts (fit_bag_of_words, C = 1): "words of the text".
 BaselineScores words_baseline(std::span<const std::string> texts, std::span<const std::uint8_t> labels,
                               std::span<const std::string> held_out_texts, const ProbeSettings& settings);

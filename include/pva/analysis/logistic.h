@@ -81,6 +81,15 @@ struct Probe {
 };
 Probe nested_probe(const DenseRows& x, std::span<const std::uint8_t> labels, const ProbeSettings& settings);
 
+/// The part of nested_probe that comes last: the C that cross-validation on all rows chooses, and the fit on all rows with a
+/// C (folds, held_out and fold_C stay empty). The same numbers as nested_probe's.
+struct Strength {
+    double C = 1;
+    double auroc = 0.5;  ///< within the folds that chose it, so a little flattered; 0.5 where the rows cannot be folded
+};
+Strength choose_strength(const DenseRows& x, std::span<const std::uint8_t> labels, const ProbeSettings& settings);
+Probe probe_of_strength(const DenseRows& x, std::span<const std::uint8_t> labels, double C, double tolerance = 1e-6);
+
 /// Weights of a probe in the space of the rows it was fitted on.
 std::vector<double> probe_weights(const Probe& probe, const DenseRows& x);
 

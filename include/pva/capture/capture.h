@@ -30,12 +30,15 @@ struct CaptureSettings {
     int batch_rows = 8;        ///< sequences per forward pass, cut by index
     bool skip_bos = true;      ///< leave out position 0 where it holds the BOS token (an attention sink of huge norm)
     PositionChoice positions;  ///< empty: all
+    /// Called when memory ended and the rest is read `batch_rows` sequences at a time; may be empty.
+    std::function<void(int batch_rows)> on_smaller_batch = {};
 };
 
 /// Runs each sequence (token ids, usually with BOS) as deep as the requests need, once for all of them, and hands on the
 /// rows: sequence by sequence, within one in the order of the requests and their layers. No logits are computed. The
 /// result is a function of the sequences and settings at a fixed number of threads. Errors: InputError for an empty or
-/// too long sequence or an unknown token id; UsageError for sites and layers that do not exist.
+/// too long sequence or an unknown token id; UsageError for sites and layers that do not exist; OutOfMemory, but with the fast
+/// engine, whose rows do not depend on one another, only when not even one sequence can be read at a time.
 void capture_rows(const model::Model& model, std::span<const std::vector<std::int32_t>> sequences,
                   std::span<const model::CaptureRequest> requests, const CaptureSettings& settings,
                   const RowsCallback& callback);

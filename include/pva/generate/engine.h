@@ -98,7 +98,7 @@ using FinishedCallback = std::function<void(std::size_t job, std::size_t branch,
 class Engine {
   public:
     /// Takes memory for all slots. `tokenizer` may be null: there is no text then, and stop rules see an empty one.
-    /// Errors: UsageError for senseless settings; InputError when prompt and new tokens do not fit the model.
+    /// Errors: UsageError for senseless settings; InputError when prompt and new tokens do not fit the model; OutOfMemory.
     Engine(const model::Model& model, const text::Tokenizer* tokenizer, EngineSettings settings);
     ~Engine();
     Engine(Engine&&) noexcept;
@@ -115,7 +115,8 @@ class Engine {
     bool idle() const;
 
     /// Gives free slots to waiting branches, then adds one token to every row. Errors: InputError when logits are not finite
-    /// or a token is unknown to the tokenizer, naming the job.
+    /// or a token is unknown to the tokenizer, naming the job; OutOfMemory, after which the engine is of no more use: what it has
+    /// not handed over is to be given to another one with fewer slots.
     void step(const FinishedCallback& on_finished);
 
     const EngineUse& use() const;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 
 #include "pva/model/load.h"
 
@@ -25,5 +26,8 @@ struct MemoryNeed {
 /// Reads the headers of the weights' files and checks every tensor's name, shape and type. Errors: InputError as
 /// load_model has it.
 MemoryNeed estimate_memory(const ModelFiles& files, const Placement& placement, const PassSize& size);
+
+/// Bytes that the GPU of the placement has free now, by the tensor library; nothing on CPU.
+std::optional<std::int64_t> free_gpu_memory(const Placement& placement);
 
 }  // namespace pva::model

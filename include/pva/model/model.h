@@ -25,7 +25,7 @@ void check_tokens(std::span<const std::int32_t> tokens, const ModelConfig& confi
 /// A loaded model. Immutable; const members may be called from several threads. The arithmetic follows Hugging Face's
 /// eager code. With the reference engine the last bits of a row may depend on the shape of the batch it is in; with the fast
 /// one they depend on the row alone, and nothing is differentiable. All passes throw InputError for an empty row, a token id that is not below
-/// vocab_size, and a row longer than max_position_embeddings, naming the row. Tensors that come out have the placement's
+/// vocab_size, and a row longer than max_position_embeddings, naming the row; forward and run throw OutOfMemory. Tensors that come out have the placement's
 /// data type and device; with the fast engine they are float32.
 class Model {
   public:

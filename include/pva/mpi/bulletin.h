@@ -26,13 +26,15 @@ class Bulletin {
     Bulletin(const Bulletin&) = delete;
     Bulletin& operator=(const Bulletin&) = delete;
 
-    /// Adds to the counts of the whole job (done units, and a second count such as solved ones), kept on rank 0.
+    /// Adds to the counts of the whole job (done units, and a second count such as solved ones), kept on rank 0. Short units are
+    /// told together, so that rank 0 is not kept from its own work.
     void add_done(std::int64_t done, std::int64_t good);
     /// Adds to a third count, such as tokens, and says how many items this rank has in hand now.
     void tell_work(std::int64_t work, std::int64_t running);
     /// Asks every rank to stop at its next unit.
     void request_stop();
-    /// Takes in what has arrived, looks at the signal and the clock. True once anybody asked for a stop.
+    /// Takes in what has arrived (at most once a millisecond: a look can give the processor away where ranks share one), looks at the
+    /// signal and the clock. True once anybody asked for a stop.
     bool stop_requested();
     /// Counts so far; of the whole job on rank 0, of this rank elsewhere.
     std::int64_t done() const { return done_; }
@@ -56,6 +58,7 @@ class Bulletin {
         MPI_Request request;
     };
     void send(const Message& message, int target);
+    void tell_done();
     void receive_all();
 
     Communicator comm_;
@@ -63,6 +66,10 @@ class Bulletin {
     double max_minutes_;
     std::int64_t done_ = 0;
     std::int64_t good_ = 0;
+    std::int64_t untold_done_ = 0;  ///< counted here, not yet on rank 0
+    std::int64_t untold_good_ = 0;
+    std::chrono::steady_clock::time_point told_;
+    std::chrono::steady_clock::time_point looked_;  ///< for messages
     std::int64_t work_ = 0;
     std::vector<std::int64_t> running_;  ///< by rank
     bool stop_ = false;

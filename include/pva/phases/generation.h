@@ -24,7 +24,7 @@ struct WritingOptions {
     std::string prompt = "solution";
     std::string extraction = "complete-program";
     std::int64_t max_new_tokens = 800;
-    std::int64_t batch_size = 16;  ///< rows generated together; rows may depend on it with the reference forward pass
+    std::int64_t batch_size = 0;  ///< rows generated together (0: to be chosen); rows may depend on it with the reference forward pass
     std::int64_t threads = 0;
     std::int64_t top_k = 0;
     double top_p = 1;
@@ -66,7 +66,7 @@ struct GenerationPlan {
     std::int64_t rows() const { return units() * samples; }
     std::int64_t longest_prompt() const;
     /// The largest pass of a rank.
-    model::PassSize pass_size() const;
+    model::PassSize pass_size(std::int64_t batch_size) const;
 };
 
 /// Errors: UsageError for senseless sampling options, no temperature, several samples at temperature 0.
@@ -81,7 +81,9 @@ struct GenerationUse {
 /// Collective. Generates, tests and writes every unit of the file that is not done. A program goes to its test while
 /// others are being written, and a unit is written when its last program has been judged. Rows do not depend on the number
 /// of ranks, nor (with the fast forward pass) on the batch or the order of the work; otherwise batches are cut by index.
-/// Errors (AgreedError): a failure on any rank; StopRequested (75) when stopped with units left.
+/// A rank that runs out of memory goes on with half as many rows at a time where rows do not depend on it, and says so.
+/// Errors (AgreedError): a failure on any rank, with OutOfMemory naming the batch size to take; StopRequested (75) when
+/// stopped with units left.
 GenerationUse generate_programs(Context& context, const model::Model& model, const text::Tokenizer& tokenizer,
                                 io::ResultFile& file, const io::Sizes& sizes, const GenerationPlan& plan);
 

@@ -12,7 +12,7 @@ namespace pva::phases {
 /// One way to sort problems into groups.
 struct GroupField {
     std::string name;                    ///< "difficulty", or the field
-    std::vector<std::string> groups;     ///< names; of difficulty easy, medium, hard, of others ascending
+    std::vector<std::string> groups;     ///< names; of difficulty easy, medium, hard, unknown, of others ascending
     std::vector<std::uint32_t> of_row;   ///< group of each row of the study
 };
 

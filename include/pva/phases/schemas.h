@@ -16,6 +16,7 @@ const io::FileSchema& sparse_schema();      ///< docs/formats/sparse.md
 const io::FileSchema& rates_schema();       ///< docs/formats/rates.md
 const io::FileSchema& latents_schema();     ///< docs/formats/latents.md
 const io::FileSchema& validation_schema();  ///< docs/formats/validation.md
+const io::FileSchema& stages_schema();  ///< docs/formats/stages.md
 
 const io::FileSchema& verdicts_schema();    ///< docs/formats/verdicts.md
 

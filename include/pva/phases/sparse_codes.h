@@ -31,4 +31,7 @@ struct LayerCodes {
 /// out unless it is 0. Errors: InputError for a damaged file.
 LayerCodes read_layer_codes(const io::ResultReader& file, std::int64_t layer, std::span<const std::int64_t> rows, std::uint32_t d_sae, double threshold);
 
+/// Values of one latent, one a row; 0 where it does not fire.
+std::vector<double> latent_column(const sae::CsrRows& codes, std::uint32_t latent);
+
 }  // namespace pva::phases

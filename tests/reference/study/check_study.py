@@ -129,11 +129,11 @@ with h5py.File(newest("phase3/validation_*.h5")) as file:
             compare("prompt length", score, tokens[held_out], 0)
         elif name == "complexity":
             compare("complexity", score, complexity[held_out], 0)
-        else:
+        elif name == "words of the text":
             words = CountVectorizer(ngram_range=(1, 2), binary=True, min_df=2, token_pattern=r"[A-Za-z0-9_]+")
             model = LogisticRegression(solver="liblinear", C=1.0, tol=1e-10, max_iter=10000).fit(words.fit_transform(texts[selection]), passed[selection])
             theirs = model.decision_function(words.transform(texts[held_out]))
-            compare("words of the text", score, theirs if positive == 0 else -theirs, 1e-4)
+            compare("words of the text", score, theirs, 1e-4)
         y, s = target[analysis], sign * score[in_analysis]
         predicted = s >= file["threshold"][unit]
         compare("held-out auroc", file["auroc"][unit], roc_auc_score(y, s), 1e-12)

@@ -1,11 +1,13 @@
-// Held-out detection: which part decides what, both positive classes, turned scores, bad input.
+// Held-out detection: which part decides what, both positive classes, turned scores, resampling, bad input.
 #include <boost/test/unit_test.hpp>
 #include <cmath>
 #include <string>
+#include <type_traits>
 #include <vector>
 
 #include "pva/analysis/detection.h"
 #include "pva/core/error.h"
+#include "pva/core/philox.h"
 
 using namespace pva::analysis;
 namespace tt = boost::test_tools;
@@ -15,13 +17,22 @@ namespace {
 using Scores = std::vector<double>;
 using Labels = std::vector<std::uint8_t>;
 
-void expect_refusal(const ScoredPart& tuning, const ScoredPart& analysis, const std::string& message_part) {
+void expect_refusal(const TuningScores& tuning, const AnalysisScores& analysis, const std::string& message_part) {
     BOOST_CHECK_EXCEPTION(detect(tuning, analysis, Direction::right), pva::InputError,
                           [&](const pva::InputError& error) {
                               BOOST_TEST_MESSAGE(error.what());
                               return std::string(error.what()).find(message_part) != std::string::npos;
                           });
 }
+
+// A part cannot stand in for another: such calls do not compile.
+static_assert(std::is_invocable_v<decltype(choose_threshold), TuningScores, Direction, int>);
+static_assert(!std::is_invocable_v<decltype(choose_threshold), AnalysisScores, Direction, int>);
+static_assert(!std::is_invocable_v<decltype(choose_threshold), SelectionScores, Direction, int>);
+static_assert(!std::is_invocable_v<decltype(sign_for), AnalysisScores, Direction>);
+static_assert(!std::is_invocable_v<decltype(sign_for), TuningScores, Direction>);
+static_assert(!std::is_invocable_v<decltype(measure), DetectionRule, TuningScores>);
+static_assert(!std::is_invocable_v<decltype(measure), DetectionRule, SelectionScores>);
 
 }  // namespace
 
@@ -75,17 +86,19 @@ BOOST_AUTO_TEST_CASE(baselines_learn_their_sign_on_the_selection_part) {
     const Labels long_passes = {0, 0, 0, 1, 1, 1};
     BOOST_TEST((direction_of({lengths, long_fails}) == Direction::wrong));
     BOOST_TEST((direction_of({lengths, long_passes}) == Direction::right));
-    const ScoredPart part{lengths, long_fails};
-    const DetectionResult wrong = detect_baseline(part, part, part, Direction::wrong);
+    const SelectionScores selection{lengths, long_fails};
+    const TuningScores tuning{lengths, long_fails};
+    const AnalysisScores analysis{lengths, long_fails};
+    const DetectionResult wrong = detect_baseline(selection, tuning, analysis, Direction::wrong);
     BOOST_TEST(wrong.sign == 1);
     BOOST_TEST(wrong.threshold == 35.0);
     BOOST_TEST(wrong.auroc == 1.0);
-    const DetectionResult right = detect_baseline(part, part, part, Direction::right);
+    const DetectionResult right = detect_baseline(selection, tuning, analysis, Direction::right);
     BOOST_TEST(right.sign == -1);
     BOOST_TEST(right.threshold == -35.0);
     BOOST_TEST(right.auroc == 1.0);
     // Only the selection part decides: held out, the sign can turn out wrong.
-    const DetectionResult misled = detect_baseline({lengths, long_passes}, part, part, Direction::right);
+    const DetectionResult misled = detect_baseline({lengths, long_passes}, tuning, analysis, Direction::right);
     BOOST_TEST(misled.sign == 1);
     BOOST_TEST(misled.auroc == 0.0);
 }
@@ -93,10 +106,9 @@ BOOST_AUTO_TEST_CASE(baselines_learn_their_sign_on_the_selection_part) {
 BOOST_AUTO_TEST_CASE(a_constant_score_is_the_trivial_detector) {
     const Scores zeros(6, 0.0);
     const Labels passed = {1, 1, 0, 0, 0, 0};
-    const ScoredPart part{zeros, passed};
-    BOOST_TEST((direction_of(part) == Direction::wrong));
+    BOOST_TEST((direction_of({zeros, passed}) == Direction::wrong));
     for (Direction positive : {Direction::right, Direction::wrong}) {
-        const DetectionResult r = detect_baseline(part, part, part, positive);
+        const DetectionResult r = detect_baseline({zeros, passed}, {zeros, passed}, {zeros, passed}, positive);
         BOOST_TEST(r.auroc == 0.5);
         BOOST_TEST(r.auroc_interval.lower > 0.0);
         BOOST_TEST(r.auroc_interval.lower < 0.5);
@@ -108,19 +120,99 @@ BOOST_AUTO_TEST_CASE(a_constant_score_is_the_trivial_detector) {
     }
 }
 
+BOOST_AUTO_TEST_CASE(a_stratum_without_a_class_has_no_auroc) {
+    const DetectionRule rule = choose_threshold({{0, 1, 2, 3}, {0, 0, 1, 1}}, Direction::right);
+    const DetectionFigures one = measure_stratum(rule, {{1, 2, 3}, {1, 1, 1}});
+    BOOST_TEST(std::isnan(one.auroc));
+    BOOST_TEST(std::isnan(one.auroc_interval.lower));
+    BOOST_TEST(one.base_rate == 1.0);
+    BOOST_TEST(one.average_precision_lift == 1.0);
+    BOOST_TEST(one.counts.true_positives == 2u);
+    const DetectionFigures few = measure_stratum(rule, {{1, 2, 3}, {0, 1, 1}});
+    BOOST_TEST(few.auroc == 1.0);
+    BOOST_TEST(std::isnan(few.auroc_standard_error));
+    const DetectionFigures none = measure_stratum(rule, {{}, {}});
+    BOOST_TEST(std::isnan(none.base_rate));
+    BOOST_TEST(none.f1 == 0.0);
+    BOOST_TEST(std::isnan(permutation_p(oriented(rule, {{1, 2}, {1, 1}}), {}, 0, {})));
+    BOOST_TEST(std::isnan(resampled(oriented(rule, {{1, 2, 3}, {0, 1, 1}}), {}, 0, {}).auroc.lower));
+}
+
+BOOST_AUTO_TEST_CASE(resampling_over_problems) {
+    // Four samples of each of 60 problems that share score and label: as rows there is four times the evidence.
+    AnalysisScores problems, samples;
+    std::vector<std::uint32_t> problem_of;
+    pva::PhiloxStream random(5, 0, 0);
+    for (std::uint32_t p = 0; p < 60; ++p) {
+        const std::uint8_t passed = random.uniform() < 0.5;
+        const double score = random.uniform() + 0.3 * passed;
+        problems.scores.push_back(score);
+        problems.passed.push_back(passed);
+        for (int s = 0; s < 4; ++s) {
+            samples.scores.push_back(score);
+            samples.passed.push_back(passed);
+            problem_of.push_back(p);
+        }
+    }
+    const DetectionRule rule = choose_threshold({{0, 1, 2, 3}, {0, 0, 1, 1}}, Direction::right);
+    const ResamplingSettings settings{500, 999, 3, 0};
+    const ResampledFigures once = resampled(oriented(rule, problems), {}, 0, settings);
+    const ResampledFigures by_problem = resampled(oriented(rule, samples), problem_of, 60, settings);
+    const ResampledFigures by_row = resampled(oriented(rule, samples), {}, 0, settings);
+    BOOST_TEST(by_problem.auroc_standard_error == once.auroc_standard_error, tt::tolerance(0.15));
+    BOOST_TEST(by_row.auroc_standard_error == 0.5 * once.auroc_standard_error, tt::tolerance(0.15));
+    BOOST_TEST(once.auroc.lower < measure(rule, problems).auroc);
+    BOOST_TEST(once.auroc.upper > measure(rule, problems).auroc);
+    BOOST_TEST(once.average_precision.lower < once.average_precision.upper);
+    const double p = permutation_p(oriented(rule, problems), {}, 0, settings);
+    BOOST_TEST(p < 0.05);
+    BOOST_TEST(permutation_p(oriented(rule, samples), problem_of, 60, settings) == p, tt::tolerance(0.8));
+    // A detector of failures is as good at what it is turned round from.
+    const DetectionRule turned = choose_threshold({{0, 1, 2, 3}, {0, 0, 1, 1}}, Direction::wrong, -1);
+    BOOST_TEST(measure(turned, problems).auroc == measure(rule, problems).auroc, tt::tolerance(1e-12));
+}
+
+BOOST_AUTO_TEST_CASE(trend_over_strata_that_share_problems) {
+    const std::uint32_t n = 80;
+    std::vector<ProblemStratum> strata;
+    for (int t = 0; t < 4; ++t) {
+        ProblemStratum stratum{0.4 * t, {}, {}};
+        pva::PhiloxStream random(9, 0, static_cast<std::uint32_t>(t));
+        for (std::uint32_t p = 0; p < n; ++p) {
+            for (int s = 0; s < 3; ++s) {
+                const std::uint8_t label = random.uniform() < 0.6 - 0.1 * t;
+                stratum.rows.scores.push_back(static_cast<double>((p * 37) % n) / n + (1.2 - 0.4 * t) * label);
+                stratum.rows.labels.push_back(label);
+                stratum.problems.push_back(p);
+            }
+        }
+        strata.push_back(stratum);
+    }
+    const SharedTrend falls = auroc_trend(strata, n, {400, 0, 1, 0});
+    BOOST_TEST(falls.slope < -0.2);
+    BOOST_TEST(falls.interval.upper < 0);
+    BOOST_TEST(falls.p < 0.001);
+    const SharedTrend rate = base_rate_trend(strata, n, {400, 0, 1, 0});
+    BOOST_TEST(rate.slope == -0.25, tt::tolerance(0.5));
+    BOOST_TEST(rate.interval.lower < rate.slope);
+    const SharedTrend alone = auroc_trend(std::span(strata).first(1), n, {400, 0, 1, 0});
+    BOOST_TEST(std::isnan(alone.slope));
+}
+
 BOOST_AUTO_TEST_CASE(bad_input) {
     const Scores scores = {1, 2, 3, 4};
     const Labels mixed = {0, 1, 0, 1}, all = {1, 1, 1, 1}, one = {0, 0, 0, 1}, wrong_label = {0, 1, 0, 3};
     const Scores broken = {1, 2, std::nan(""), 4};
-    const ScoredPart good{scores, mixed};
-    expect_refusal({scores, all}, good, "the tuning part has 4 passing and 0 failing");
-    expect_refusal(good, {scores, one}, "the analysis part has 1 passing and 3 failing");
-    expect_refusal(good, {scores, wrong_label}, "label 3 of the analysis part");
-    expect_refusal({broken, mixed}, good, "score 2 of the tuning part");
-    expect_refusal({scores, Labels{0, 1}}, good, "4 scores but 2 labels");
-    expect_refusal({{}, {}}, good, "the tuning part has 0 passing");
+    const TuningScores tuning{scores, mixed};
+    const AnalysisScores analysis{scores, mixed};
+    expect_refusal({scores, all}, analysis, "the tuning part has 4 passing and 0 failing");
+    expect_refusal(tuning, {scores, one}, "the analysis part has 1 passing and 3 failing");
+    expect_refusal(tuning, {scores, wrong_label}, "label 3 of the analysis part");
+    expect_refusal({broken, mixed}, analysis, "score 2 of the tuning part");
+    expect_refusal({scores, Labels{0, 1}}, analysis, "4 scores but 2 labels");
+    expect_refusal({{}, {}}, analysis, "the tuning part has 0 passing");
     BOOST_CHECK_THROW(direction_of({scores, all}), pva::InputError);
-    BOOST_CHECK_THROW(detect_baseline({scores, all}, good, good, Direction::right), pva::InputError);
+    BOOST_CHECK_THROW(detect_baseline({scores, all}, tuning, analysis, Direction::right), pva::InputError);
 }
 
 BOOST_AUTO_TEST_SUITE_END()

@@ -326,6 +326,16 @@ BOOST_AUTO_TEST_CASE(baselines_of_a_layer) {
     // Labels that know nothing: fitted baselines are measured on rows they have not seen, so they stay near one half.
     std::vector<std::uint8_t> noise;
     for (std::size_t i = 0; i < n; ++i) noise.push_back(static_cast<std::uint8_t>(random.below(2)));
+    // The same fits made alone: directions of the rows as they are, and the strength that cross-validation chose.
+    const auto part_rows = std::span<const float>(rows).first(n * d);
+    const auto held_out_rows = std::span<const float>(rows).subspan(n * d);
+    const LayerDirections directions = layer_directions(part_rows, d, part, 2, settings.probe);
+    BOOST_TEST(largest_difference(linear_scores(directions.difference_of_means, held_out_rows), found.scores[0].held_out) == 0.0);
+    BOOST_TEST(largest_difference(linear_scores(directions.probe, held_out_rows), found.scores[1].held_out) < 1e-9);
+    BOOST_TEST(largest_difference(linear_scores(fit_probe(part_rows, d, part, found.scores[1].C), held_out_rows), found.scores[1].held_out) < 1e-9);
+    BOOST_TEST(directions.difference_of_means_auroc == fold_auroc(found.scores[0].part, part, found.scores[0].folds).auroc);
+    BOOST_TEST(directions.probe_auroc >= 0.5);
+    BOOST_CHECK_THROW(fit_difference_of_means(part_rows, d, std::vector<std::uint8_t>(n, 1)), pva::InputError);
     const LayerBaselines nothing = layer_baselines(std::span(rows).first(n * d), d, noise, {}, 2, settings);
     for (std::size_t i = 0; i < 2; ++i) {
         const BaselineFigures figures = baseline_figures(nothing.scores[i], noise, {});

@@ -2,6 +2,7 @@
 #include <boost/test/unit_test.hpp>
 
 #include <map>
+#include <new>
 #include <string>
 #include <vector>
 
@@ -12,6 +13,7 @@
 #include "pva/generate/engine.h"
 #include "pva/model/kv_cache.h"
 #include "pva/model/load.h"
+#include "pva/model/out_of_memory.h"
 
 using namespace pva;
 using namespace pva::generate;
@@ -110,6 +112,15 @@ BOOST_AUTO_TEST_CASE(a_prompt_is_read_once_for_all_its_samples) {
         BOOST_TEST(use.generated_tokens == 5 * 5 * 6);
         BOOST_TEST(use.decode_tokens == 5 * 5 * 5);  // the last token of each need not be read
     }
+}
+
+BOOST_AUTO_TEST_CASE(want_of_memory_is_told_from_other_failures) {
+    const model::Model model = load("odd_heads");
+    EngineSettings settings = settings_of(2, 8);
+    settings.stop_rule = [](std::size_t, std::string_view) -> bool { throw std::bad_alloc(); };
+    Engine engine(model, nullptr, settings);
+    engine.submit(job_of(0, {0}, 1));
+    BOOST_CHECK_THROW(engine.step({}), pva::model::OutOfMemory);
 }
 
 BOOST_AUTO_TEST_CASE(a_row_that_ends_is_replaced_at_once) {

@@ -123,7 +123,7 @@ std::string replaced(std::string text, const std::string& what, const std::strin
 }  // namespace
 
 BOOST_AUTO_TEST_CASE(every_page_says_what_its_schema_says) {
-    BOOST_TEST(pva::phases::all_schemas().size() == 10u);
+    BOOST_TEST(pva::phases::all_schemas().size() == 11u);
     for (const io::FileSchema* schema : pva::phases::all_schemas()) {
         BOOST_TEST_CONTEXT(schema->filetype) {
             check_page(schema->page, schema->datasets);
