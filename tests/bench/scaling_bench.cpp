@@ -74,7 +74,7 @@ struct Account {
     double content = 0;    ///< making the rows up
     double writing = 0;    ///< write_unit: HDF5, MPI-IO, checksum, the system
     double messages = 0;   ///< MPI between units: progress, the look for a stop
-    double other = 0;      ///< the rest of the loop
+    double other = 0;      ///< cutting and dealing the work, the rest of the loop
     double waiting = 0;    ///< for the slowest rank, when its own work was over
     double publish = 0;
     double total = 0;
@@ -139,6 +139,7 @@ phases::Report body(phases::Context& context, const Options& options) {
     io::OpenedResult opened = io::open_result_file(comm, context.log, plan, {});
     mine.open = since(start);
 
+    const auto loop = Clock::now();
     std::vector<phases::WorkBlock> blocks = phases::cut_into_blocks(0, options.units, options.block);
     for (phases::WorkBlock& block : blocks) {
         if (options.blind) continue;
@@ -146,7 +147,6 @@ phases::Report body(phases::Context& context, const Options& options) {
         for (const std::int64_t unit : block.units) block.cost += cost_of(unit, options);
     }
     std::vector<std::int64_t> own;
-    const auto loop = Clock::now();
     const double messages_before = bench::mpi_seconds().messages;
     double messages_until_last = 0;  // up to the end of this rank's last unit, without those of writing
     double last_end = 0;
@@ -177,7 +177,6 @@ phases::Report body(phases::Context& context, const Options& options) {
     mine.messages = messages_until_last;
     mine.other = std::max(0.0, last_end - mine.computing - mine.content - mine.writing - mine.messages);
     mine.waiting = loop_seconds - last_end;
-    const double slowest_loop = max_of(last_end);
     const auto publishing = Clock::now();
     opened.file->flush();
     phases::Report report;
@@ -186,6 +185,7 @@ phases::Report body(phases::Context& context, const Options& options) {
     mine.total = since(start);
 
     const double total = sum_of(mine.total);
+    const double slowest_loop = max_of(last_end);
     nlohmann::ordered_json& s = report.summary;
     const double bytes = static_cast<double>(options.units * options.rows) * static_cast<double>(options.width) * sizeof(float);
     s["ranks"] = comm.size();
