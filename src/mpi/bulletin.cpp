@@ -119,7 +119,7 @@ bool Bulletin::stop_requested() {
         looked_ = now;
     }
     if (untold_done_ > 0 && now - told_ >= between_messages) tell_done();
-    const double minutes = std::chrono::duration<double>(now - start_).count() / 60;
+    const double minutes = std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count() / 60;
     if (stop_signal_seen() || (max_minutes_ > 0 && minutes >= max_minutes_)) request_stop();
     return stop_;
 }

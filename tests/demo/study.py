@@ -174,10 +174,10 @@ def main():
         # A second start finds everything finished.
         for first, name, options in [
                 (one, "pva_phase1", ["--max-new-tokens", "128"]),
-                (sampled, "pva_phase1_2", ["--max-new-tokens", "128", "--part", "tuning", "--temperatures", "0.5,1.2", "--samples", "3", "--test-seconds", "2"]),
+                (sampled, "pva_phase1_2", ["--max-new-tokens", "128", "--part", "analysis", "--temperatures", "0.5,1.2", "--samples", "2", "--test-seconds", "2"]),
                 (two, "pva_phase2", ["--sae", SAES, "--general-text", TEXT, "--general-tokens", "256", "--group-by", "family", "--permutations", "1000"]),
-                (three, "pva_phase3", ["--sae", SAES, "--candidates", "5"])]:
-            again, out = run(arguments.data, 2, name, "--model", MODEL, "--problems", PROBLEMS, *([] if name == "pva_phase3" else ["--threads", "1"]), *options)
+                (three, "pva_phase3", ["--sae", SAES, "--candidates", "5", "--group-by", "family"])]:
+            again, out = run(arguments.data, 2, name, "--model", MODEL, "--problems", PROBLEMS, "--threads", "1", *options)
             check("nothing to do" in out and again["result"] == first["result"], f"{name}: a finished run was done again")
         print(f"solved {summary['solved']} of {n_problems}")
         return
