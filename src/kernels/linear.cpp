@@ -60,8 +60,10 @@ void block_of(const LinearBlock& block, const Weight* weights) {
     };
     if (rows <= most_streaming_rows) {
         for (std::int64_t strip = block.first_strip; strip < block.last_strip; ++strip) {
+            // Strips lie one behind the other, so what is fetched always runs one whole chain ahead, however short the last
+            // chain of a strip is.
             for (std::int64_t k = 0; k < depth; k += chain_length)
-                one_chain(strip, k, k + chain_length < depth ? panel(strip, k + chain_length) : panel(strip + 1, 0));
+                one_chain(strip, k, panel(strip, k) + chain_length * strip_width);
         }
     } else {
         for (std::int64_t k = 0; k < depth; k += chain_length) {

@@ -1,6 +1,7 @@
 // Waiting threads that share the tasks of one call after another.
 #include "pva/kernels/thread_pool.h"
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <exception>
@@ -43,12 +44,18 @@ bool spin_until(const Condition& ready) {
 
 }  // namespace
 
+// Tasks first..end-1 are one thread's own, taken in ascending order; a thread that has none left takes those of others.
+// So a thread's tasks mostly follow each other, and what one fetches ahead in memory serves the next.
+struct alignas(64) Share {
+    std::atomic<std::int64_t> next{0};
+    std::int64_t end = 0;
+};
+
 // A call opens the gate; a thread that comes while it is open enters by counting itself in. The caller takes tasks too,
-// closes the gate when none is left, and waits for those inside. So body, tasks and first_failure are changed only
-// while nobody is inside.
+// closes the gate when none is left, and waits for those inside. So body, shares and the failure are changed only while
+// nobody is inside.
 struct ThreadPool::State {
     const std::function<void(std::int64_t)>* body = nullptr;
-    std::int64_t tasks = 0;
     std::exception_ptr failure;
     std::int64_t failed_task = 0;
     std::mutex failure_mutex;
@@ -56,12 +63,14 @@ struct ThreadPool::State {
     std::atomic<bool> ending{false};
     alignas(64) std::atomic<std::uint32_t> call{0};  // counts calls; waiting threads sleep on it
     alignas(64) std::atomic<std::uint32_t> gate{0};  // open_bit + number of threads inside
-    alignas(64) std::atomic<std::int64_t> next{0};
+    std::vector<Share> shares;  // of the caller, then of each worker
     std::vector<std::thread> workers;
 
+    explicit State(std::size_t threads) : shares(threads) {}
     ~State();
-    void take_tasks();
-    void work();
+    void deal(std::int64_t tasks);
+    void take_tasks(std::size_t thread);
+    void work(std::size_t thread);
 };
 
 ThreadPool::State::~State() {
@@ -72,24 +81,37 @@ ThreadPool::State::~State() {
         worker.join();
 }
 
-void ThreadPool::State::take_tasks() {
-    while (true) {
-        const std::int64_t task = next.fetch_add(1, std::memory_order_relaxed);
-        if (task >= tasks) return;
-        try {
-            (*body)(task);
-        } catch (...) {
-            const std::lock_guard lock(failure_mutex);
-            if (!failure || task < failed_task) {
-                failure = std::current_exception();
-                failed_task = task;
+void ThreadPool::State::deal(std::int64_t tasks) {
+    const auto threads = static_cast<std::int64_t>(shares.size());
+    for (std::int64_t thread = 0; thread < threads; ++thread) {
+        Share& share = shares[static_cast<std::size_t>(thread)];
+        share.next.store(tasks * thread / threads, std::memory_order_relaxed);
+        share.end = tasks * (thread + 1) / threads;
+    }
+}
+
+void ThreadPool::State::take_tasks(std::size_t thread) {
+    for (std::size_t i = 0; i < shares.size(); ++i) {
+        Share& share = shares[(thread + i) % shares.size()];
+        while (share.next.load(std::memory_order_relaxed) < share.end) {
+            const std::int64_t task = share.next.fetch_add(1, std::memory_order_relaxed);
+            if (task >= share.end) break;
+            try {
+                (*body)(task);
+            } catch (...) {
+                const std::lock_guard lock(failure_mutex);
+                if (!failure || task < failed_task) {
+                    failure = std::current_exception();
+                    failed_task = task;
+                }
+                for (Share& rest : shares)
+                    rest.next.store(rest.end, std::memory_order_relaxed);
             }
-            next.store(tasks, std::memory_order_relaxed);
         }
     }
 }
 
-void ThreadPool::State::work() {
+void ThreadPool::State::work(std::size_t thread) {
     std::uint32_t seen = 0;
     while (true) {
         const auto called = [&] { return call.load(std::memory_order_acquire) != seen; };
@@ -102,19 +124,20 @@ void ThreadPool::State::work() {
         std::uint32_t at_gate = gate.load(std::memory_order_acquire);
         while ((at_gate & open_bit) != 0) {
             if (!gate.compare_exchange_weak(at_gate, at_gate + 1, std::memory_order_acq_rel)) continue;
-            take_tasks();
+            take_tasks(thread);
             if (gate.fetch_sub(1, std::memory_order_acq_rel) == 1) gate.notify_one();
             break;
         }
     }
 }
 
-ThreadPool::ThreadPool(int threads) : state_(std::make_unique<State>()) {
+ThreadPool::ThreadPool(int threads) {
     if (threads < 1 || threads > 4096)
         throw UsageError("a thread pool of " + std::to_string(threads) + " threads; 1 to 4096 are possible");
+    state_ = std::make_unique<State>(static_cast<std::size_t>(threads));
     state_->workers.reserve(static_cast<std::size_t>(threads - 1));
     for (int i = 1; i < threads; ++i)
-        state_->workers.emplace_back([state = state_.get()] { state->work(); });
+        state_->workers.emplace_back([state = state_.get(), i] { state->work(static_cast<std::size_t>(i)); });
 }
 
 ThreadPool::~ThreadPool() = default;
@@ -130,14 +153,13 @@ void ThreadPool::run(std::int64_t tasks, const std::function<void(std::int64_t t
             "a thread pool was called while it was running, from one of its own tasks or from another thread");
     }
     state.body = &body;
-    state.tasks = tasks;
     state.failure = nullptr;
-    state.next.store(0, std::memory_order_relaxed);
+    state.deal(std::max<std::int64_t>(tasks, 0));
     if (tasks > 1 && !state.workers.empty()) {
         state.gate.store(open_bit, std::memory_order_release);
         state.call.fetch_add(1, std::memory_order_release);
         state.call.notify_all();
-        state.take_tasks();
+        state.take_tasks(0);
         state.gate.fetch_and(~open_bit, std::memory_order_acq_rel);
         const auto left = [&] { return state.gate.load(std::memory_order_acquire) == 0; };
         if (!spin_until(left)) {
@@ -145,7 +167,7 @@ void ThreadPool::run(std::int64_t tasks, const std::function<void(std::int64_t t
                 state.gate.wait(inside, std::memory_order_acquire);
         }
     } else {
-        state.take_tasks();
+        state.take_tasks(0);
     }
     const std::exception_ptr failure = state.failure;
     state.failure = nullptr;

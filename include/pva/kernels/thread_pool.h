@@ -22,10 +22,11 @@ class ThreadPool {
     /// Threads that work on a call, the caller included.
     int threads() const;
 
-    /// Calls body(task) once for every task in 0..tasks-1, handed out in ascending order, and returns when all have
-    /// returned. A task that throws ends the handing out; of several that threw, the exception of the lowest task is
-    /// thrown here. Which thread runs which task is left open, so tasks must not depend on it. Throws InternalError
-    /// when called while this pool is running: from one of its own tasks or from another thread.
+    /// Calls body(task) once for every task in 0..tasks-1 and returns when all have returned. Every thread begins with
+    /// a share of neighbouring tasks, in ascending order, and then helps the others. A task that throws ends the
+    /// handing out; of several that threw, the exception of the lowest task is thrown here. Which thread runs which
+    /// task is left open, so tasks must not depend on it. Throws InternalError when called while this pool is running:
+    /// from one of its own tasks or from another thread.
     void run(std::int64_t tasks, const std::function<void(std::int64_t task)>& body) const;
 
   private:
