@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The demo study from nothing: installs what is missing, builds, and runs phases 0, 1, 1.1, 1.2, 2 and 3 on a small real model
-# with two ranks, and writes the report. Run it again: what is finished is skipped, what was interrupted goes on.
+# The demo study from nothing: installs what is missing, builds, and runs phases 0, 1, 1.1, 1.2, 2 and 3 and the steering on a small real
+# model with two ranks, and writes the report. Run it again: what is finished is skipped, what was interrupted goes on.
 #
 #   bash jobs/local/demo.sh [DATA]     DATA: folder of the results (default: data)
 set -euo pipefail
@@ -28,6 +28,7 @@ run pva_phase1_1 --data "$data" --problems $demo/problems.jsonl
 run pva_phase1_2 --data "$data" --model $demo/model --problems $demo/problems.jsonl --max-new-tokens 128 --threads 1 --temperatures 0.4,0.8,1.2 --samples 2
 run pva_phase2 --data "$data" --model $demo/model --problems $demo/problems.jsonl --sae $demo/saes --general-text $demo/general_text.jsonl --threads 1
 run pva_phase3 --data "$data" --model $demo/model --problems $demo/problems.jsonl --sae $demo/saes
+run pva_steer --data "$data" --model $demo/model --problems $demo/problems.jsonl --sae $demo/saes --arms right --test-seconds 2 --threads 1
 
 # Contexts in general text come from codes of it.
 codes=$data/codes/general_text.h5
