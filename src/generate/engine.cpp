@@ -28,6 +28,8 @@ double seconds_since(Clock::time_point start) {
 }
 
 at::Tensor on_cpu(const at::Tensor& logits) {
+    // Pinned memory takes a copy from a GPU several times as fast; the tensor library keeps and reuses it.
+    if (logits.is_cuda()) return at::empty(logits.sizes(), at::TensorOptions().dtype(at::kFloat).pinned_memory(true)).copy_(logits);
     return logits.to(at::TensorOptions().dtype(at::kFloat).device(at::kCPU)).contiguous();
 }
 

@@ -10,10 +10,9 @@ namespace {
 
 class CudaGraph : public pva::model::Recording {
   public:
-    CudaGraph(const std::function<void()>& work, c10::DeviceIndex gpu, at::cuda::MempoolId_t pool) : gpu_(gpu) {
-        const c10::cuda::CUDAGuard on_gpu(gpu);
-        // The default stream cannot be captured. Recording is rare, so it waits for all that went before and after.
-        const c10::cuda::CUDAStream stream = c10::cuda::getStreamFromPool(/*isHighPriority=*/false, gpu);
+    CudaGraph(const std::function<void()>& work, const c10::cuda::CUDAStream& stream, at::cuda::MempoolId_t pool) : gpu_(stream.device_index()) {
+        const c10::cuda::CUDAGuard on_gpu(gpu_);
+        // Recording is rare, so it waits for all that went before and after.
         c10::cuda::device_synchronize();
         {
             const c10::cuda::CUDAStreamGuard on_stream(stream);
@@ -55,7 +54,9 @@ class CudaGraph : public pva::model::Recording {
 /// Puts a recorder with a memory pool of its own into `recorder`.
 extern "C" void pva_cuda_graph_recorder(int gpu, pva::model::Recorder* recorder) {
     const at::cuda::MempoolId_t pool = at::cuda::graph_pool_handle();
-    *recorder = [gpu, pool](const std::function<void()>& work) -> std::unique_ptr<pva::model::Recording> {
-        return std::make_unique<CudaGraph>(work, static_cast<c10::DeviceIndex>(gpu), pool);
+    // The default stream cannot be captured. One stream for all, because libraries keep a workspace for each.
+    const c10::cuda::CUDAStream stream = c10::cuda::getStreamFromPool(/*isHighPriority=*/false, static_cast<c10::DeviceIndex>(gpu));
+    *recorder = [stream, pool](const std::function<void()>& work) -> std::unique_ptr<pva::model::Recording> {
+        return std::make_unique<CudaGraph>(work, stream, pool);
     };
 }
