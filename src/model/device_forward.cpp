@@ -11,6 +11,7 @@
 #include <c10/core/InferenceMode.h>
 
 #include "pva/core/error.h"
+#include "pva/model/out_of_memory.h"
 #include "pva/model/reference_ops.h"
 
 namespace pva::model {
@@ -370,6 +371,21 @@ at::Tensor DeviceForward::run(const TokenBatch& batch, std::int64_t blocks, KvCa
     return impl.run(batch.tokens, blocks, pass, {hook, batch, {}});
 }
 
+namespace {
+
+std::unique_ptr<Recording> record(const Recorder& recorder, const std::function<void()>& work) {
+    try {
+        return within_memory("recording a decoding step", [&] { return recorder(work); });
+    } catch (const Error&) {
+        throw;
+    } catch (const std::exception& error) {
+        const std::string reason = error.what();
+        throw InternalError("a decoding step cannot be recorded: " + reason.substr(0, reason.find('\n')) + ". Run with --cuda-graphs off");
+    }
+}
+
+}  // namespace
+
 at::Tensor DeviceForward::step(std::span<const std::int64_t> tokens, const TokenBatch& batch, KvCache& cache, const SiteHook& hook) const {
     const c10::InferenceMode no_gradients;
     const Impl& impl = *impl_;
@@ -397,7 +413,7 @@ at::Tensor DeviceForward::step(std::span<const std::int64_t> tokens, const Token
     Recorded& recorded = steps.recorded[{slots, keys}];
     if (recorded.recording == nullptr) {
         // What comes out is that of a replay also the first time, so that it never depends on what was recorded before.
-        recorded.recording = steps.recorder([&impl, &steps, &recorded, slots, keys, stored = cache.slots] {
+        recorded.recording = record(steps.recorder, [&impl, &steps, &recorded, slots, keys, stored = cache.slots] {
             const SiteHook no_hook;
             const TokenBatch no_batch;
             recorded.logits = impl.step(slots, keys, stored, steps, {no_hook, no_batch, {}});

@@ -37,7 +37,8 @@ class DeviceForward {
     at::Tensor run(const TokenBatch& batch, std::int64_t blocks, KvCache* cache, const SiteHook& hook) const;
 
     /// Appends tokens[i] to cache row batch.rows[i] at position batch.first_position[i]; of the batch, `rows`, `first_position` and
-    /// `valid_tokens` are read. Logits [rows of the batch, vocab_size], in memory of their own.
+    /// `valid_tokens` are read. Logits [rows of the batch, vocab_size], in memory of their own. Errors: InternalError when the step cannot
+    /// be recorded.
     at::Tensor step(std::span<const std::int64_t> tokens, const TokenBatch& batch, KvCache& cache, const SiteHook& hook) const;
 
     /// Copies the first positions of one cache row to another.

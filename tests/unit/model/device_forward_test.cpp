@@ -7,7 +7,9 @@
 #include <filesystem>
 #include <iostream>
 #include <map>
+#include <new>
 #include <random>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
@@ -20,6 +22,7 @@
 #include "pva/model/device_forward.h"
 #include "pva/model/load.h"
 #include "pva/model/memory.h"
+#include "pva/model/out_of_memory.h"
 #include "pva/model/threads.h"
 
 namespace fs = std::filesystem;
@@ -439,6 +442,25 @@ BOOST_AUTO_TEST_CASE(recorded_steps) {
         for (std::size_t i = 0; i < logits[0].size(); ++i)
             BOOST_TEST(at::equal(logits[0][i], logits[1][i]), name << " step " << i);
     }
+}
+
+BOOST_AUTO_TEST_CASE(a_step_that_cannot_be_recorded) {
+    const auto refused = [](const std::function<void()>& fail) {
+        const model::Model device = recording_model("odd_heads", [fail] {
+            return model::Recorder([fail](const std::function<void()>&) -> std::unique_ptr<model::Recording> {
+                fail();
+                return nullptr;
+            });
+        });
+        KvCache cache = device.make_cache(1, 8);
+        device.prefill(Rows{{2, 7}}, cache);
+        device.decode_step(std::vector<std::int32_t>{3}, std::vector<std::int64_t>{0}, cache);
+    };
+    BOOST_CHECK_EXCEPTION(refused([] { throw std::runtime_error("operation not permitted\nwhere"); }), InternalError, [](const InternalError& error) {
+        const std::string message = error.what();
+        return message.find("operation not permitted. Run with --cuda-graphs off") != std::string::npos;
+    });
+    BOOST_CHECK_THROW(refused([] { throw std::bad_alloc(); }), model::OutOfMemory);
 }
 
 BOOST_AUTO_TEST_CASE(the_cache_is_what_the_estimate_says) {
