@@ -3,7 +3,9 @@
 #   -DPVA_LIBTORCH=DIR   a PyPI wheel's `torch` folder (or the folder it was installed into), an unpacked LibTorch zip,
 #                        a conda or system PyTorch; default: the cache that jobs/local/setup.sh fills.
 #
-# Defines Torch::cpu. CUDA is not linked: its backend library is loaded at run time where there is a device.
+# Defines Torch::cpu. CUDA is not linked: its backend library is loaded at run time where there is a device. Where libtorch has that library
+# and CUDA's headers are found (beside a PyPI wheel, or in a toolkit; -DPVA_CUDA_INCLUDE=DIR), Torch::cuda is there too, for the optional
+# library of src/model that records CUDA graphs.
 set(PVA_LIBTORCH "" CACHE PATH "Folder of libtorch (contains include/ATen and lib/libtorch_cpu.so)")
 set(pva_torch_version 2.11.0)
 
@@ -64,4 +66,15 @@ set_target_properties(Torch::c10 PROPERTIES IMPORTED_LOCATION ${pva_torch_root}/
 add_library(Torch::cpu SHARED IMPORTED GLOBAL)
 set_target_properties(Torch::cpu PROPERTIES IMPORTED_LOCATION ${pva_torch_root}/lib/libtorch_cpu.so
   INTERFACE_LINK_LIBRARIES Torch::c10)
+file(GLOB pva_wheel_cuda ${pva_torch_root}/../nvidia/*/include)
+find_path(PVA_CUDA_INCLUDE cuda_runtime_api.h HINTS ${pva_wheel_cuda} $ENV{CUDA_HOME}/include PATHS /usr/local/cuda/include)
+file(GLOB pva_cudart ${pva_torch_root}/lib/libcudart*.so* ${PVA_CUDA_INCLUDE}/../lib/libcudart.so* ${PVA_CUDA_INCLUDE}/../lib64/libcudart.so*)
+if(PVA_CUDA_INCLUDE AND pva_cudart AND EXISTS ${pva_torch_root}/lib/libtorch_cuda.so AND EXISTS ${pva_torch_root}/include/ATen/cuda/CUDAGraph.h)
+  list(GET pva_cudart 0 pva_cudart)
+  add_library(Torch::cuda SHARED IMPORTED GLOBAL)
+  set_target_properties(Torch::cuda PROPERTIES IMPORTED_LOCATION ${pva_torch_root}/lib/libtorch_cuda.so
+    INTERFACE_LINK_LIBRARIES "${pva_torch_root}/lib/libc10_cuda.so;${pva_cudart};Torch::cpu")
+else()
+  message(STATUS "no CUDA headers or no libtorch with CUDA: --cuda-graphs will not be there")
+endif()
 message(STATUS "libtorch ${PVA_TORCH_VERSION_FOUND}: ${pva_torch_root}")

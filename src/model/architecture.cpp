@@ -98,23 +98,21 @@ at::Tensor ForwardPass::attend(int layer, const at::Tensor& q, const at::Tensor&
 }
 
 void ForwardPass::visit(Site site, int layer, at::Tensor& values) const {
-    if (!hook_) return;
-    const SiteContext context{site, layer, batch_.rows, batch_.first_position, batch_.valid_tokens};
-    if (site_is_residual(site)) {
-        const auto sizes = values.sizes().vec();
-        hook_(context, values);
-        if (!values.defined() || values.sizes() != sizes || values.scalar_type() != dtype_) {
-            throw InternalError("a hook replaced " + std::string(site_name(site)) + " of layer " +
-                                std::to_string(layer) + " by a tensor of another shape or type");
-        }
-        return;
-    }
+    if (hook_) show_to_hook(hook_, {site, layer, batch_.rows, batch_.first_position, batch_.valid_tokens}, values);
+}
+
+void show_to_hook(const SiteHook& hook, const SiteContext& context, at::Tensor& values) {
+    const std::string site(site_name(context.site));
     at::Tensor shown = values;
-    hook_(context, shown);
-    if (!shown.is_same(values)) {
-        throw InternalError("a hook replaced the values at " + std::string(site_name(site)) +
-                            ", but only the residual stream can be changed");
+    hook(context, shown);
+    if (shown.defined() && shown.is_same(values)) return;
+    if (!site_is_residual(context.site))
+        throw InternalError("a hook replaced the values at " + site + ", but only the residual stream can be changed");
+    if (!shown.defined() || shown.sizes() != values.sizes() || shown.scalar_type() != values.scalar_type()) {
+        throw InternalError("a hook replaced " + site + " of layer " + std::to_string(context.layer) +
+                            " by a tensor of another shape or type");
     }
+    values = shown;
 }
 
 }  // namespace pva::model

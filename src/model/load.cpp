@@ -12,6 +12,7 @@
 #include "pva/core/sha256.h"
 #include "pva/io/safetensors.h"
 #include "pva/model/architecture.h"
+#include "pva/model/device_forward.h"
 #include "pva/model/fast_forward.h"
 #include "pva/model/out_of_memory.h"
 #include "pva/model/hub_cache.h"
@@ -134,6 +135,12 @@ Model load_model(const ModelFiles& files, const Placement& placement, WeightMemo
     if (placement.engine == Engine::fast) {
         auto fast = std::make_unique<FastForward>(parsed.config, parsed.decoder, weights, memory, threads());
         return Model(std::move(parsed.config), placement, std::move(fast), weights.parameters());
+    }
+    if (placement.engine == Engine::device) {
+        RecorderFactory recorders = placement.cuda_graphs ? cuda_graph_recorders(placement.gpu) : RecorderFactory();
+        auto device_pass = within_memory("reading the weights", [&] { return std::make_unique<DeviceForward>(parsed.config, parsed.decoder, weights, std::move(recorders)); });
+        weights.check_all_taken();
+        return Model(std::move(parsed.config), placement, std::move(device_pass), weights.parameters(), weights.bytes());
     }
     std::unique_ptr<Architecture> architecture = within_memory("reading the weights", [&] { return parsed.load(weights); });
     weights.check_all_taken();

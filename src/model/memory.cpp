@@ -8,6 +8,7 @@
 
 #include "pva/io/safetensors.h"
 #include "pva/model/architecture.h"
+#include "pva/model/device_forward.h"
 #include "pva/model/fast_forward.h"
 #include "pva/model/weights.h"
 
@@ -36,10 +37,11 @@ MemoryNeed estimate_memory(const ModelFiles& files, const Placement& placement, 
             parsed.decoder.layer(weights, i);
         weights.check_all_taken();
         need.weights = weights.bytes();
-        need.cache = size.rows * size.max_length * cache_bytes_per_token(config, dtype_bytes(placement.dtype));
-        // Padded rows; scores and weights of all heads at once; ATen keeps about twice what stands in the formulas.
+        const std::int64_t positions = placement.engine == Engine::device && size.max_length > 0 ? DeviceForward::room(size.max_length) : size.max_length;
+        need.cache = size.rows * positions * cache_bytes_per_token(config, dtype_bytes(placement.dtype));
+        // Padded rows; scores and weights of all heads at once, of a prefill or of a decoding step; ATen keeps about twice what stands in the formulas.
         const std::int64_t longest = std::max<std::int64_t>(1, size.prefill_tokens / std::max<std::int64_t>(size.rows, 1));
-        const std::int64_t scores = 3 * config.num_attention_heads * size.prefill_tokens * longest;
+        const std::int64_t scores = 3 * config.num_attention_heads * std::max(size.prefill_tokens * longest, size.rows * positions);
         need.pass = 2 * (size.prefill_tokens * widths + logits) * dtype_bytes(placement.dtype) +
                     scores * static_cast<std::int64_t>(sizeof(float));
     }

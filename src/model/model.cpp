@@ -9,6 +9,7 @@
 
 #include "pva/core/error.h"
 #include "pva/model/architecture.h"
+#include "pva/model/device_forward.h"
 #include "pva/model/fast_forward.h"
 #include "pva/model/out_of_memory.h"
 
@@ -95,20 +96,26 @@ struct Model::Impl {
     std::int64_t parameters = 0;
     std::int64_t weight_bytes = 0;
 
-    std::unique_ptr<FastForward> fast;  // instead of the architecture
+    // Instead of the architecture:
+    std::unique_ptr<FastForward> fast;
+    std::unique_ptr<DeviceForward> device_pass;
 
     at::Device device() const { return tensor_options(placement).device(); }
 
-    // The stream after the first `blocks` blocks, [slots, T, hidden_size].
+    // For the passes over padded batches. The stream after the first `blocks` blocks, [slots, T, hidden_size].
     at::Tensor run(const TokenBatch& batch, std::int64_t blocks, KvCache* cache, std::int64_t keys,
                    const SiteHook& hook) const;
     at::Tensor forward(std::span<const std::vector<std::int32_t>> rows, const SiteHook& hook) const;
     // Rows after the final norm, shown to the hook with the context of the pass they belong to.
     at::Tensor normed(const at::Tensor& stream, const TokenBatch& batch, const SiteHook& hook) const;
+    at::Tensor unembed(const at::Tensor& normed) const {
+        return device_pass ? device_pass->unembed(normed) : architecture->unembed(normed);
+    }
 };
 
 at::Tensor Model::Impl::run(const TokenBatch& batch, std::int64_t blocks, KvCache* cache, std::int64_t keys,
                             const SiteHook& hook) const {
+    if (device_pass) return device_pass->run(batch, blocks, cache, hook);
     ForwardPass pass(config, batch, scalar_type(placement.dtype), cache, keys, hook);
     at::Tensor stream = architecture->embed(batch.tokens);
     pass.visit(Site::embedding, 0, stream);
@@ -121,24 +128,23 @@ at::Tensor Model::Impl::run(const TokenBatch& batch, std::int64_t blocks, KvCach
 }
 
 at::Tensor Model::Impl::normed(const at::Tensor& stream, const TokenBatch& batch, const SiteHook& hook) const {
-    at::Tensor rows = architecture->final_norm(stream);
-    if (hook) {
-        const SiteContext context{Site::final_norm, 0, batch.rows, batch.first_position, batch.valid_tokens};
-        at::Tensor shown = rows;
-        hook(context, shown);
-        if (!shown.is_same(rows)) throw InternalError("a hook replaced the values at final_norm, but only the residual stream can be changed");
-    }
+    at::Tensor rows = device_pass ? device_pass->final_norm(stream) : architecture->final_norm(stream);
+    if (hook) show_to_hook(hook, {Site::final_norm, 0, batch.rows, batch.first_position, batch.valid_tokens}, rows);
     return rows;
 }
 
 Model::Model(ModelConfig config, Placement placement, std::unique_ptr<Architecture> architecture,
              std::int64_t parameters, std::int64_t weight_bytes)
     : impl_(std::make_unique<Impl>(
-          Impl{std::move(config), placement, std::move(architecture), parameters, weight_bytes, nullptr})) {}
+          Impl{std::move(config), placement, std::move(architecture), parameters, weight_bytes, nullptr, nullptr})) {}
 Model::Model(ModelConfig config, Placement placement, std::unique_ptr<FastForward> fast, std::int64_t parameters)
-    : impl_(std::make_unique<Impl>(Impl{std::move(config), placement, nullptr, parameters, fast->weight_bytes(), nullptr})) {
+    : impl_(std::make_unique<Impl>(Impl{std::move(config), placement, nullptr, parameters, fast->weight_bytes(), nullptr, nullptr})) {
     impl_->fast = std::move(fast);
 }
+Model::Model(ModelConfig config, Placement placement, std::unique_ptr<DeviceForward> device_pass, std::int64_t parameters,
+             std::int64_t weight_bytes)
+    : impl_(std::make_unique<Impl>(
+          Impl{std::move(config), placement, nullptr, parameters, weight_bytes, nullptr, std::move(device_pass)})) {}
 Model::Model(Model&&) noexcept = default;
 Model& Model::operator=(Model&&) noexcept = default;
 Model::~Model() = default;
@@ -184,7 +190,7 @@ at::Tensor Model::Impl::forward(std::span<const std::vector<std::int32_t>> rows,
     const TokenBatch batch = right_padded(rows, config, device());
     const at::Tensor stream =
         run(batch, config.num_hidden_layers, nullptr, batch.tokens.size(1), hook);
-    return architecture->unembed(normed(stream, batch, hook));
+    return unembed(normed(stream, batch, hook));
 }
 
 void Model::run(std::span<const std::vector<std::int32_t>> rows, const Depth& depth, const SiteHook& hook) const {
@@ -207,6 +213,7 @@ void Model::run(std::span<const std::vector<std::int32_t>> rows, const Depth& de
 
 KvCache Model::make_cache(std::int64_t rows, std::int64_t max_length) const {
     if (impl_->fast) return impl_->fast->make_cache(rows, max_length);
+    if (impl_->device_pass) return impl_->device_pass->make_cache(rows, max_length);
     const ModelConfig& config = impl_->config;
     KvCache cache;
     cache.capacity = max_length;
@@ -262,7 +269,7 @@ at::Tensor Model::prefill(std::span<const std::vector<std::int32_t>> rows, std::
     const at::Tensor last_tokens = to_tensor(batch.valid_tokens, stream.device()) - 1;
     const at::Tensor normed = impl_->normed(stream, batch, hook);
     const at::Tensor slots = at::arange(normed.size(0), last_tokens.options());
-    return impl_->architecture->unembed(normed.index({slots, last_tokens}));
+    return impl_->unembed(normed.index({slots, last_tokens}));
 }
 
 void Model::copy_prefix(KvCache& cache, std::int64_t from, std::int64_t to, std::int64_t length) const {
@@ -274,6 +281,8 @@ void Model::copy_prefix(KvCache& cache, std::int64_t from, std::int64_t to, std:
     if (from != to) {
         if (impl_->fast) {
             impl_->fast->copy_prefix(cache, from, to, length);
+        } else if (impl_->device_pass) {
+            impl_->device_pass->copy_prefix(cache, from, to, length);
         } else {
             cache.slots.select(2, to).narrow(3, 0, length).copy_(cache.slots.select(2, from).narrow(3, 0, length));
         }
@@ -323,6 +332,12 @@ at::Tensor Model::decode_step(std::span<const std::int32_t> tokens, std::span<co
         for (const std::int64_t row : batch.rows)
             cache.lengths[static_cast<std::size_t>(row)] += 1;
         return impl_->fast->unembed(normed);
+    }
+    if (impl_->device_pass) {
+        const at::Tensor logits = impl_->device_pass->step(new_tokens, batch, cache, hook);
+        for (const std::int64_t row : batch.rows)
+            cache.lengths[static_cast<std::size_t>(row)] += 1;
+        return logits;
     }
     batch.tokens = to_tensor(new_tokens, impl_->device()).unsqueeze(1);
     batch.positions = to_tensor(batch.first_position, impl_->device()).unsqueeze(1);

@@ -18,6 +18,7 @@ namespace pva::model {
 namespace {
 
 constexpr std::array dtype_table = {"float32", "bfloat16", "float16", "float64"};
+constexpr std::array engine_table = {"reference", "fast", "device"};
 
 // libtorch's CUDA backend registers itself when its library is loaded; pva links the CPU library only, so that one build
 // serves machines with and without a GPU. Returns why it cannot be had, or nothing.
@@ -84,18 +85,20 @@ Placement choose_placement(std::string_view device, Dtype dtype, int gpu) {
 }
 
 std::string_view engine_name(Engine engine) {
-    return engine == Engine::fast ? "fast" : "reference";
+    return engine_table.at(static_cast<std::size_t>(engine));
 }
 
-void choose_engine(Placement& placement, std::string_view name) {
+void choose_engine(Placement& placement, std::string_view name, bool cuda_graphs) {
     const bool can_be_fast = placement.device == Device::cpu &&
                              (placement.dtype == Dtype::float32 || placement.dtype == Dtype::bfloat16);
     if (name == "auto") {
         placement.engine = can_be_fast ? Engine::fast : Engine::reference;
     } else if (name == "reference") {
         placement.engine = Engine::reference;
+    } else if (name == "device") {
+        placement.engine = Engine::device;
     } else if (name != "fast") {
-        throw UsageError("unknown forward pass '" + std::string(name) + "'; known: auto, fast, reference.");
+        throw UsageError("unknown forward pass '" + std::string(name) + "'; known: auto, fast, reference, device.");
     } else if (!can_be_fast) {
         throw UsageError("the fast forward pass runs on CPU in float32 and bfloat16, not on " +
                          std::string(device_name(placement.device)) + " in " +
@@ -103,6 +106,9 @@ void choose_engine(Placement& placement, std::string_view name) {
     } else {
         placement.engine = Engine::fast;
     }
+    if (cuda_graphs && (placement.engine != Engine::device || placement.device != Device::cuda))
+        throw UsageError("--cuda-graphs on is for --forward device on a GPU; leave it away, or say --device cuda --forward device.");
+    placement.cuda_graphs = cuda_graphs;
 }
 
 at::ScalarType scalar_type(Dtype dtype) {

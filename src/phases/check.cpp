@@ -120,7 +120,10 @@ struct DumpPlan {
                 all.push_back({dataset_name(i, model::site_name(request.site)), io::h5::Element::f32,
                                {static_cast<std::int64_t>(request.layers.size()), tokens, model::site_width(config, request.site)}});
             }
-            if (generated > 0) all.push_back({dataset_name(i, "generated"), io::h5::Element::i32, {generated}});
+            if (generated > 0) {
+                all.push_back({dataset_name(i, "generated"), io::h5::Element::i32, {generated}});
+                all.push_back({dataset_name(i, "generated_log_probability"), io::h5::Element::f32, {generated}});
+            }
         }
         return all;
     }
@@ -341,13 +344,13 @@ Report run_check(Context& context, const CheckOptions& options) {
             const auto i = static_cast<std::size_t>(index);
             const capture::Trace trace = capture::trace_sequence(model, sequences[i], requests);
             losses.push_back({index, static_cast<std::int64_t>(sequences[i].size()) - 1, capture::summed_loss(trace.logits, sequences[i])});
-            std::vector<std::int32_t> continuation;
+            generate::Generation continuation;
             if (options.generate > 0) {
                 generate::GenerationSettings settings;
                 settings.max_new_tokens = static_cast<int>(options.generate);
                 settings.stop_at_eos = false;
                 const std::vector<generate::Prompt> prompt = {{sequences[i]}};
-                continuation = generate::generate_batch(model, nullptr, prompt, settings).front().tokens;
+                continuation = generate::generate_batch(model, nullptr, prompt, settings).front();
             }
             if (file) {
                 const auto write = [&](std::string_view what, std::span<const std::byte> bytes) {
@@ -357,7 +360,10 @@ Report run_check(Context& context, const CheckOptions& options) {
                 write("tokens", std::as_bytes(std::span(sequences[i])));
                 write("logits", std::as_bytes(std::span(trace.logits)));
                 for (std::size_t r = 0; r < requests.size(); ++r) write(model::site_name(requests[r].site), std::as_bytes(std::span(trace.sites[r])));
-                if (!continuation.empty()) write("generated", std::as_bytes(std::span(continuation)));
+                if (!continuation.tokens.empty()) {
+                    write("generated", std::as_bytes(std::span(continuation.tokens)));
+                    write("generated_log_probability", std::as_bytes(std::span(continuation.log_probabilities)));
+                }
             }
             return {1, 0};
         });

@@ -580,8 +580,8 @@ void register_options(OptionSet& set, WritingOptions& options) {
     set.add("min-p", options.min_p, "P", "draw from tokens of at least this share of the most probable one's probability (0: all)").changes_results();
     set.add("seed", options.seed, "N", "names the random numbers of a run, with task, temperature, sample and position").at_least(0).changes_results();
     set.add("stop-strings", options.stop_strings, "JSON", "list of texts that end an answer, which is cut before them").changes_results();
-    set.add("batch-size", options.batch_size, "N", "rows generated together (0: 16, or as many as fit the memory); with --forward reference it belongs to the identity of a run").at_least(0).changes_results();
-    set.add("threads", options.threads, "N", "threads a rank (0: by the affinity mask); with --forward reference it belongs to the identity of a run").at_least(0);
+    set.add("batch-size", options.batch_size, "N", "rows generated together (0: 16, or as many as fit the memory); unless the forward pass is fast it belongs to the identity of a run").at_least(0).changes_results();
+    set.add("threads", options.threads, "N", "threads a rank (0: by the affinity mask); unless the forward pass is fast it belongs to the identity of a run").at_least(0);
     set.add("checkpoint-every", options.checkpoint_every, "N", "units after which results are forced to the disk itself (a killed run loses nothing that was written; this is for failing machines)").at_least(1);
     set.add("checkpoint-minutes", options.checkpoint_minutes, "M", "minutes after which they are, too").at_least(0.01);
     set.add_flag("stream", options.stream, "a line in the log for every finished program");

@@ -96,7 +96,8 @@ void require_one_sample(const io::ResultReader& dataset) {
 
 void register_device_option(OptionSet& set, PlacementOptions& options) {
     set.add("device", options.device, "KIND", "where the model runs; auto: a GPU if this rank has one").one_of({"auto", "cpu", "cuda"});
-    set.add("forward", options.forward, "KIND", "which forward pass; auto: fast where it can run (CPU, float32 and bfloat16), else reference").one_of({"auto", "fast", "reference"});
+    set.add("forward", options.forward, "KIND", "which forward pass; auto: fast where it can run (CPU, float32 and bfloat16), else reference; device: made for GPUs").one_of({"auto", "fast", "reference", "device"});
+    set.add("cuda-graphs", options.cuda_graphs, "KIND", "with --forward device on a GPU: on replays decoding steps as CUDA graphs").one_of({"off", "on"});
     set.add("share-weights", options.share_weights, "KIND", "whether the ranks of a node share one copy of the weights; auto: unless one each takes less than an eighth of the free memory")
         .one_of({"auto", "yes", "no"});
     set.add("memory-gb", options.memory_gb, "GB", "memory of a node, or of a rank's GPU, that the model's run is planned for (0: what is free)").at_least(0);
@@ -110,7 +111,7 @@ void register_options(OptionSet& set, PlacementOptions& options) {
 model::Placement place_model(Context& context, const PlacementOptions& options) {
     const model::Placement placement = mpi::agreed(context.comm, [&] {
         model::Placement chosen = model::choose_placement(options.device, model::dtype_from_name(options.dtype), context.binding.gpu);
-        model::choose_engine(chosen, options.forward);
+        model::choose_engine(chosen, options.forward, options.cuda_graphs == "on");
         return chosen;
     });
     const std::vector<std::string> devices = context.comm.all_gather(std::string(model::device_name(placement.device)));
@@ -283,6 +284,7 @@ void add_placement(nlohmann::ordered_json& identity, const model::Placement& pla
     } else {
         identity["threads"] = threads;
     }
+    if (placement.cuda_graphs) identity["cuda_graphs"] = true;
 }
 
 Report dry_run_report(Context& context, const io::RunPlan& plan, const std::string& unit_name) {

@@ -65,7 +65,7 @@ void register_options(OptionSet& set, Phase2Options& options) {
     set.add("q-from", options.q_from, "TEST", "p-values behind q").one_of({"mann-whitney", "permutation"}).changes_results();
     set.add("random-directions", options.random_directions, "N", "random directions a layer, as a baseline").at_least(0).changes_results();
     set.add("seed", options.seed, "N", "names the random numbers of permutations, folds, directions and drawn words").at_least(0).changes_results();
-    set.add("threads", options.threads, "N", "threads a rank (0: by the affinity mask); with --forward reference it belongs to the identity of a run").at_least(0);
+    set.add("threads", options.threads, "N", "threads a rank (0: by the affinity mask); unless the forward pass is fast it belongs to the identity of a run").at_least(0);
     register_device_option(set, options.placement);
     set.add_flag("fresh", options.fresh, "start over even if there is a finished or unfinished file");
     set.add_flag("dry-run", options.dry_run, "check all inputs, say what would be done, write no result");

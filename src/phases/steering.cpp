@@ -56,8 +56,8 @@ void register_options(OptionSet& set, SteeringOptions& options) {
     set.add("compat", options.compat, "NAME", "paper: show the binomial tests of the published study, too, with what is wrong with each").one_of({"none", "paper"}).changes_results();
     set.add_flag("tuning-only", options.tuning_only, "stop after the tuning part");
     set.add("seed", options.seed, "N", "names the random vectors, the shuffles of labels and the bootstrap draws").at_least(0).changes_results();
-    set.add("batch-size", options.batch_size, "N", "programs written together by each rank (0: 16, or as many as fit the memory); with --forward reference it belongs to the identity of a run").at_least(0).changes_results();
-    set.add("threads", options.threads, "N", "threads a rank (0: by the affinity mask); with --forward reference it belongs to the identity of a run").at_least(0);
+    set.add("batch-size", options.batch_size, "N", "programs written together by each rank (0: 16, or as many as fit the memory); unless the forward pass is fast it belongs to the identity of a run").at_least(0).changes_results();
+    set.add("threads", options.threads, "N", "threads a rank (0: by the affinity mask); unless the forward pass is fast it belongs to the identity of a run").at_least(0);
     set.add("checkpoint-every", options.checkpoint_every, "N", "programs after which results are forced to the disk itself").at_least(1);
     set.add("checkpoint-minutes", options.checkpoint_minutes, "M", "minutes after which they are, too").at_least(0.01);
     set.add_flag("stream", options.stream, "a line in the log for every finished program");

@@ -60,7 +60,7 @@ void register_options(OptionSet& set, TrainSaeOptions& options) {
     set.add("measure-sequences", options.measure_sequences, "N", "held-out sequences measured for these lines; at the end all are").at_least(1).changes_results();
     set.add("loss-sequences", options.loss_sequences, "N", "held-out sequences for the loss with the reconstruction put in").at_least(0).changes_results();
     set.add("checkpoint-minutes", options.checkpoint_minutes, "MIN", "minutes between checkpoints").at_least(0);
-    set.add("threads", options.threads, "N", "threads a rank (0: by the affinity mask); with --forward reference it belongs to the identity of a run").at_least(0);
+    set.add("threads", options.threads, "N", "threads a rank (0: by the affinity mask); unless the forward pass is fast it belongs to the identity of a run").at_least(0);
     register_options(set, options.placement);
     set.add_flag("fresh", options.fresh, "start over even if there is a finished or unfinished training in --out");
     set.add_flag("dry-run", options.dry_run, "check all inputs, say what would be done, write no result");

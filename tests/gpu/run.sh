@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Everything that a machine with a GPU can show: parity with the CPU, determinism, memory, the demo study, rates. Skips with a message
-# (exit code 77) where there is none.
+# Everything that a machine with a GPU can show, for each forward pass it has (reference, device, device with CUDA graphs): parity with the
+# CPU, determinism, memory, the demo study, rates. Skips with a message (exit code 77) where there is none.
 #
 #   bash tests/gpu/run.sh                                   on a machine with a GPU, after jobs/local/build.sh release
 #   bash tests/gpu/run.sh --model google/gemma-2-2b         rates and parity of this model too (a folder, or a name in the offline cache)
@@ -73,94 +73,127 @@ say "$("$bin/pva_check" --version | head -n 1)"
 if [[ $device == cuda ]]; then
     say "$(nvidia-smi --query-gpu=name,memory.total,driver_version --format=csv,noheader)"
 else
-    say "a rehearsal on the CPU, with --forward reference: its rates say nothing about a GPU"
+    say "a rehearsal on the CPU, with --forward device: its rates say nothing about a GPU"
 fi
-on=(--device "$device" --forward reference --threads 1)
+# What is tried, and the options of each; `on KIND` puts them into the array of that name.
+kinds=(device)
+if [[ $device == cuda ]]; then
+    kinds=(reference device)
+    if [[ -e $bin/libpva_cuda_graphs.so ]]; then
+        kinds+=(graphs)
+    else
+        say "left    graphs: $bin/libpva_cuda_graphs.so is not there (docs/gpu.md says what it is built from)"
+    fi
+fi
+on() {
+    on=(--device "$device" --threads 1)
+    case $1 in
+        graphs) on+=(--forward device --cuda-graphs on) ;;
+        *) on+=(--forward "$1") ;;
+    esac
+}
 cpu=(--device cpu --forward reference --threads 1)
 sites=embedding,resid_pre,resid_mid,resid_post,attn_out,mlp_out,z,final_norm
 
-# Parity: logits, every site, greedily written tokens, against the same reference pass on the CPU in float32. In half precision against
-# float32 on the CPU: the differences are those of the type, so they are printed and bounded loosely.
+# Parity: logits, every site, greedily written tokens and their log-probabilities, against the reference pass on the CPU in float32. In half
+# precision against float32 on the CPU: the differences are those of the type, so they are printed and bounded loosely.
 parity() { # NAME MODEL SITES
-    local name=$1 folder=$2 sites=$3 text=(--text "$demo/general_text.jsonl" --records 8 --max-tokens 96 --generate 24)
+    local name=$1 folder=$2 sites=$3 text=(--text "$demo/general_text.jsonl" --records 8 --max-tokens 96 --generate 24) kind dtype bound
     quietly "$bin/pva_check" --model "$folder" "${text[@]}" --sites "$sites" --dump "$out/$name-cpu.h5" "${cpu[@]}" >"$out/$name-cpu.log" 2>&1 || true
-    for dtype in float32 bfloat16; do
-        quietly "$bin/pva_check" --model "$folder" "${text[@]}" --sites "$sites" --dump "$out/$name-$dtype.h5" "${on[@]}" --dtype $dtype >"$out/$name-$dtype-dump.log" 2>&1 || true
-        bound=5e-5
-        [[ $dtype == float32 ]] || bound=0.15
-        check "parity-$name-$dtype" "$python" "$here/compare_dumps.py" "$out/$name-cpu.h5" "$out/$name-$dtype.h5" --bound $bound
+    for kind in "${kinds[@]}"; do
+        on "$kind"
+        for dtype in float32 bfloat16; do
+            quietly "$bin/pva_check" --model "$folder" "${text[@]}" --sites "$sites" --dump "$out/$name-$kind-$dtype.h5" "${on[@]}" --dtype $dtype >"$out/$name-$kind-$dtype-dump.log" 2>&1 || true
+            bound=5e-5
+            [[ $dtype == float32 ]] || bound=0.15
+            check "parity-$name-$kind-$dtype" "$python" "$here/compare_dumps.py" "$out/$name-cpu.h5" "$out/$name-$kind-$dtype.h5" --bound $bound
+        done
+        # Determinism: the same command, the same bits.
+        quietly "$bin/pva_check" --model "$folder" "${text[@]}" --sites "$sites" --dump "$out/$name-$kind-again.h5" "${on[@]}" >"$out/$name-$kind-again.log" 2>&1 || true
+        check "determinism-$name-$kind" "$python" "$here/compare_dumps.py" "$out/$name-$kind-float32.h5" "$out/$name-$kind-again.h5" --bound 0
     done
-    # Determinism: the same command, the same bits.
-    quietly "$bin/pva_check" --model "$folder" "${text[@]}" --sites "$sites" --dump "$out/$name-again.h5" "${on[@]}" >"$out/$name-again.log" 2>&1 || true
-    check "determinism-$name" "$python" "$here/compare_dumps.py" "$out/$name-float32.h5" "$out/$name-again.h5" --bound 0
+    # Only told: whether a replayed step gives the bits of one that is run.
+    if [[ -e $out/$name-graphs-float32.h5 ]]; then
+        say "told    graphs against the same pass without, $name: $("$python" "$here/compare_dumps.py" "$out/$name-device-float32.h5" "$out/$name-graphs-float32.h5" --bound 0 || true)"
+    fi
 }
 parity demo "$demo/model" $sites
 [[ -z $model ]] || parity model "$model" resid_post,final_norm
 
-# The study's first problems through phase 1: twice the same bytes, stopped and resumed the same bytes, one rank a GPU the same bytes.
-study=(--model "$demo/model" --problems "$demo/problems.jsonl" --end 31 --max-new-tokens 64 "${on[@]}" --test-seconds 2 --test-workers 4)
-phase1=("${study[@]}" --batch-size 8)
+# The study's first problems through phase 1: twice the same bytes, stopped and resumed the same bytes, one rank a GPU the same bytes, and
+# nearly the programs of the reference pass on the CPU.
+problems=(--model "$demo/model" --problems "$demo/problems.jsonl" --end 31 --max-new-tokens 64 --test-seconds 2 --test-workers 4)
 run_phase1() { # NAME RANKS OPTIONS...
     local name=$1 ranks=$2
     shift 2
-    mpirun --oversubscribe --bind-to none -n "$ranks" "$bin/pva_phase1" "${phase1[@]}" --data "$out/$name" --log-level warning "$@"
+    mpirun --oversubscribe --bind-to none -n "$ranks" "$bin/pva_phase1" "${problems[@]}" --batch-size 8 --data "$out/$name" --log-level warning "$@"
 }
 dataset() { ls "$out/$1"/phase1_0/dataset_*.h5; }
 same() { # NAME NAME
     "$tests/compare_h5" "$(dataset "$1")" "$(dataset "$2")"
 }
-check phase1 run_phase1 first 1
-check phase1-again run_phase1 second 1
-check phase1-same-bytes same first second
-resumed() {
+resumed() { # KIND
     local code=0
-    timeout --signal=KILL 6 "$bin/pva_phase1" "${phase1[@]}" --data "$out/killed" --log-level warning || code=$?
+    timeout --signal=KILL 6 "$bin/pva_phase1" "${problems[@]}" --batch-size 8 "${on[@]}" --data "$out/$1-killed" --log-level warning || code=$?
     echo "killed with $code"
-    run_phase1 killed 1
-    same first killed
+    run_phase1 "$1-killed" 1 "${on[@]}"
+    same "$1" "$1-killed"
 }
-check phase1-killed-and-resumed resumed
 ranks=2
 [[ $device == cpu ]] || ranks=$gpus
-if ((ranks > 1)); then
-    check phase1-ranks run_phase1 ranks "$ranks"
-    check phase1-ranks-same-bytes same first ranks
-else
-    say "left    phase1-ranks: one GPU"
-fi
+check phase1-cpu run_phase1 cpu 1 "${cpu[@]}"
+for kind in "${kinds[@]}"; do
+    on "$kind"
+    check "phase1-$kind" run_phase1 "$kind" 1 "${on[@]}"
+    check "phase1-$kind-parity" "$python" "$here/compare_programs.py" "$(dataset cpu)" "$(dataset "$kind")" --bound 1e-3 --other 0.1
+    check "phase1-$kind-again" run_phase1 "$kind-again" 1 "${on[@]}"
+    check "phase1-$kind-same-bytes" same "$kind" "$kind-again"
+    check "phase1-$kind-killed-and-resumed" resumed "$kind"
+    if ((ranks > 1)); then
+        check "phase1-$kind-ranks" run_phase1 "$kind-ranks" "$ranks" "${on[@]}"
+        check "phase1-$kind-ranks-same-bytes" same "$kind" "$kind-ranks"
+    else
+        say "left    phase1-$kind-ranks: one GPU"
+    fi
+done
 
 # Memory: what is not there is not begun, and the message names a batch size that works.
 refused() {
     local code=0 size
     mkdir -p "$out/small"
     # Room for the weights and a few rows.
-    "$bin/pva_phase1" "${study[@]}" --batch-size 32 --data "$out/small" --memory-gb "$1" >"$out/small.log" 2>&1 || code=$?
+    "$bin/pva_phase1" "${problems[@]}" "${on[@]}" --batch-size 32 --data "$out/small" --memory-gb "$1" >"$out/small.log" 2>&1 || code=$?
     cat "$out/small.log"
     ((code == 65)) || return 1
     size=$(grep -o -- '--batch-size [0-9]*' "$out/small.log" | tail -n 1 | grep -o '[0-9]*')
     echo "refused, --batch-size $size is named"
-    "$bin/pva_phase1" "${study[@]}" --batch-size "$size" --data "$out/small" --memory-gb "$1" --dry-run
+    "$bin/pva_phase1" "${problems[@]}" "${on[@]}" --batch-size "$size" --data "$out/small" --memory-gb "$1" --dry-run
 }
-need=$("$bin/pva_phase1" "${study[@]}" --batch-size 32 --data "$out/need" --dry-run | grep -o 'memory: .*' | grep -o '[0-9.]* GiB a \(node\|GPU\)' | cut -d' ' -f1)
+on device
+need=$("$bin/pva_phase1" "${problems[@]}" "${on[@]}" --batch-size 32 --data "$out/need" --dry-run | grep -o 'memory: .*' | grep -o '[0-9.]* GiB a \(node\|GPU\)' | cut -d' ' -f1)
 check memory-refused refused "$(awk "BEGIN { print 0.9 * $need * 1.073741824 }")"
 
 # Rates.
 rates() { # NAME FOLDER
+    local kind dtype rows
     for dtype in float32 bfloat16; do
         for rows in 1 16 64; do
-            quietly "$bin/pva_check" --model "$2" --rates-only --batch-size $rows --generate 64 "${on[@]}" --dtype $dtype --json "$out/rates.json" >"$out/rates-$1-$dtype-$rows.log" 2>&1 ||
-                { say "left    rates-$1-$dtype-$rows: $(tail -n 1 "$out/rates-$1-$dtype-$rows.log")"; continue; }
-            "$python" -c 'import json, sys
+            for kind in "${kinds[@]}"; do
+                on "$kind"
+                quietly "$bin/pva_check" --model "$2" --rates-only --batch-size $rows --generate 64 "${on[@]}" --dtype $dtype --json "$out/rates.json" >"$out/rates-$1-$dtype-$rows-$kind.log" 2>&1 ||
+                    { say "left    rates-$1-$dtype-$rows-$kind: $(tail -n 1 "$out/rates-$1-$dtype-$rows-$kind.log")"; continue; }
+                "$python" -c 'import json, sys
 s = json.load(open(sys.argv[1]))["summary"]
-print("| {} | {} | {} | {:.0f} | {:.0f} |".format(*sys.argv[2:5], s["prefill_tokens_per_second"], s["decode_tokens_per_second"]))' "$out/rates.json" "$1" $dtype $rows >>"$out/table.txt"
+print("| {} | {} | {} | {} | {:.0f} | {:.0f} |".format(*sys.argv[2:6], s["prefill_tokens_per_second"], s["decode_tokens_per_second"]))' "$out/rates.json" "$1" $dtype $rows "$kind" >>"$out/table.txt"
+            done
         done
     done
 }
 rates demo "$demo/model"
 [[ -z $model ]] || rates "$(basename "$model")" "$model"
 say ""
-say "| model | type | rows | prefill tokens/s | decode tokens/s |"
-say "| --- | --- | ---: | ---: | ---: |"
+say "| model | type | rows | forward pass | prefill tokens/s | decode tokens/s |"
+say "| --- | --- | ---: | --- | ---: | ---: |"
 say "$(cat "$out/table.txt")"
 ((failed == 0)) && say "all checks passed" || say "some checks FAILED"
 exit $failed

@@ -32,6 +32,10 @@ struct TokenBatch {
     std::vector<std::int64_t> valid_tokens;
 };
 
+/// Lets the hook see, and at residual sites replace, the values of a site. Errors: InternalError for a replacement elsewhere, or of another
+/// shape or type.
+void show_to_hook(const SiteHook& hook, const SiteContext& context, at::Tensor& values);
+
 /// One pass through the blocks: what they share (positions, masks, cache) and the caller's hook.
 class ForwardPass {
   public:
@@ -47,7 +51,7 @@ class ForwardPass {
     /// q: [slots, heads, T, head_dim], k and v: [slots, kv_heads, T, head_dim]. Result [slots, T, heads * head_dim].
     at::Tensor attend(int layer, const at::Tensor& q, const at::Tensor& k, const at::Tensor& v);
 
-    /// Lets the hook see, and at residual sites replace, the values of a site.
+    /// show_to_hook with the context of this pass.
     void visit(Site site, int layer, at::Tensor& values) const;
 
   private:

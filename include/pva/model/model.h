@@ -14,6 +14,7 @@
 namespace pva::model {
 
 class Architecture;
+class DeviceForward;
 class FastForward;
 struct KvCache;
 
@@ -23,8 +24,8 @@ void check_tokens(std::span<const std::int32_t> tokens, const ModelConfig& confi
                   std::int64_t room = 0);
 
 /// A loaded model. Immutable; const members may be called from several threads. The arithmetic follows Hugging Face's
-/// eager code. With the reference engine the last bits of a row may depend on the shape of the batch it is in; with the fast
-/// one they depend on the row alone, and nothing is differentiable. All passes throw InputError for an empty row, a token id that is not below
+/// eager code. With the reference and the device engine the last bits of a row may depend on the shape of the batch it is in; with the
+/// fast one they depend on the row alone. Only the reference engine is differentiable. All passes throw InputError for an empty row, a token id that is not below
 /// vocab_size, and a row longer than max_position_embeddings, naming the row; forward and run throw OutOfMemory. Tensors that come out have the placement's
 /// data type and device; with the fast engine they are float32.
 class Model {
@@ -33,6 +34,9 @@ class Model {
           std::int64_t weight_bytes);
     /// The same with the fast forward pass in place of the architecture.
     Model(ModelConfig config, Placement placement, std::unique_ptr<FastForward> fast, std::int64_t parameters);
+    /// The same with the forward pass for GPUs.
+    Model(ModelConfig config, Placement placement, std::unique_ptr<DeviceForward> device_pass, std::int64_t parameters,
+          std::int64_t weight_bytes);
     Model(Model&&) noexcept;
     Model& operator=(Model&&) noexcept;
     ~Model();
@@ -50,7 +54,8 @@ class Model {
     /// sees is the result. Errors: UsageError for more blocks than there are.
     void run(std::span<const std::vector<std::int32_t>> rows, const Depth& depth, const SiteHook& hook) const;
 
-    /// An empty cache: rows * max_length * cache_bytes_per_token bytes (float32 with the fast engine).
+    /// An empty cache: rows * max_length * cache_bytes_per_token bytes (float32 with the fast engine; some more positions with the
+    /// device engine).
     KvCache make_cache(std::int64_t rows, std::int64_t max_length) const;
 
     /// Fills an empty cache with as many rows as given and returns the logits at each row's last token, [rows,

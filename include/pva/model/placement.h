@@ -25,8 +25,9 @@ std::string_view device_name(Device device);
 
 /// Which program computes the forward pass. `reference` is the readable one, differentiable, for every data type and device.
 /// `fast` runs on CPU with float32 or bfloat16 weights and float32 activations; a token's bits depend on the tokens before
-/// it in its row alone.
-enum class Engine : std::uint8_t { reference, fast };
+/// it in its row alone. `device` is made for GPUs, and runs on CPU too: tensor operations with fused projections, and decoding steps whose
+/// shapes depend on a batch size and a rounded cache length only. Not differentiable.
+enum class Engine : std::uint8_t { reference, fast, device };
 std::string_view engine_name(Engine engine);
 
 /// Where and in what precision a model runs.
@@ -35,6 +36,7 @@ struct Placement {
     Device device = Device::cpu;
     int gpu = -1;  ///< index among the GPUs this process sees; -1 on CPU
     Engine engine = Engine::reference;
+    bool cuda_graphs = false;  ///< decoding steps of Engine::device are recorded once and replayed
 };
 
 /// `device` is "auto" (CUDA when this process has a GPU and libtorch its CUDA part, else CPU), "cpu" or "cuda"; `gpu` the
@@ -43,8 +45,8 @@ struct Placement {
 /// a GPU, or without libtorch's CUDA library, saying which.
 Placement choose_placement(std::string_view device, Dtype dtype, int gpu);
 
-/// Sets the engine. `name` is "auto" (fast where it can run, else reference), "fast" or "reference". Errors: UsageError for
-/// another name and for "fast" with a data type or device that it does not have.
-void choose_engine(Placement& placement, std::string_view name);
+/// Sets the engine. `name` is "auto" (fast where it can run, else reference), "fast", "reference" or "device". Errors: UsageError for
+/// another name, for "fast" with a data type or device that it does not have, and for `cuda_graphs` with anything but "device" on a GPU.
+void choose_engine(Placement& placement, std::string_view name, bool cuda_graphs = false);
 
 }  // namespace pva::model

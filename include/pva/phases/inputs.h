@@ -66,10 +66,11 @@ struct PlacementOptions {
     std::string device = "auto";
     std::string dtype = "float32";
     std::string forward = "auto";
+    std::string cuda_graphs = "off";
     std::string share_weights = "auto";
     double memory_gb = 0;  ///< that the run may take of a node, or of a rank's GPU; 0: what is free
 };
-/// --device, --forward, --share-weights and --memory-gb, and with register_options also --dtype.
+/// --device, --forward, --cuda-graphs, --share-weights and --memory-gb, and with register_options also --dtype.
 void register_device_option(OptionSet& set, PlacementOptions& options);
 void register_options(OptionSet& set, PlacementOptions& options);
 

@@ -54,5 +54,5 @@ class Pva(CMakePackage):
 
     def install(self, spec, prefix):
         mkdirp(prefix.bin)
-        for program in find(self.build_directory + "/bin", "pva_*"):
+        for program in find(self.build_directory + "/bin", ["pva_*", "libpva_*.so"]):
             install(program, prefix.bin)
