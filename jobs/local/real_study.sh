@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # A study on a real pretrained model, SmolLM2-135M-Instruct: phases 0, 1, 1.1 and 1.2 on MBPP and on HumanEval; then, with
-# the SAEs of jobs/local/train_smollm2_saes.sh (train them first), phases 2 and 3 on MBPP, what was chosen there tried on
+# the SAEs of jobs/local/train_smollm2_saes.sh (they need phases 0 to 1.1), phases 2 and 3 on MBPP, what was chosen there tried on
 # HumanEval, and steering. Needs no hub: model and HumanEval come from PyPI packages, MBPP is a file that you give. Run it
 # again: what is finished is skipped, what was interrupted goes on.
 #

@@ -1,15 +1,27 @@
 #!/usr/bin/env bash
 # SAEs of three layers of SmolLM2-135M-Instruct: collects about three million tokens of Python sources and of documentation of Debian
-# packages (their licences are noted beside them), then trains. Run it again after an interruption: it goes on where it was.
+# packages (their licences are noted beside them), then trains. 15 % of the rows are last prompt tokens of the selection part of MBPP:
+# the study reads that position, and SAEs reconstruct it badly unless they see it. Run it again after an interruption: it goes on.
 #
-#   bash jobs/local/train_smollm2_saes.sh [OUT] [more options of pva_train_sae]     OUT: default ~/.cache/pva/smollm2-saes
+#   bash jobs/local/train_smollm2_saes.sh MBPP [DATA [OUT [more options of pva_train_sae]]]
 #
-# The model comes from jobs/local/get_smollm2.sh, the executable from jobs/local/build.sh. On two cores it takes several hours.
+#   MBPP   mbpp.jsonl of the published data set
+#   DATA   folder of the study (default: data/smollm2): phases 0 to 1.1 of jobs/local/real_study.sh, which make the split
+#   OUT    default ~/.cache/pva/smollm2-saes
+#
+# The model comes from jobs/local/get_smollm2.sh, the executable from jobs/local/build.sh. On two cores it takes an hour and a half.
 set -euo pipefail
+if (($# < 1)) || [[ $1 == -h || $1 == --help ]]; then
+    sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p}' "${BASH_SOURCE[0]}"
+    (($# >= 1)) && exit 0
+    exit 64
+fi
+mbpp=$(realpath -e "$1") || { echo "$1: no such file; give the mbpp.jsonl of the published data set" >&2; exit 65; }
+data=$(realpath -m "${2:-data/smollm2}")
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/pva
-out=${1:-$cache/smollm2-saes}
-shift || true
+out=${3:-$cache/smollm2-saes}
+shift $(($# < 3 ? $# : 3))
 model=${PVA_SMOLLM2:-$cache/smollm2-135m-instruct}
 text=${PVA_SAE_TEXT:-$cache/sae-text}
 bin=${PVA_BIN:-build/release/bin}
@@ -17,6 +29,8 @@ ranks=${PVA_RANKS:-1}
 
 [[ -e $model/model.safetensors ]] || { echo "no model in $model: run jobs/local/get_smollm2.sh first" >&2; exit 65; }
 [[ -x $bin/pva_train_sae ]] || { echo "no $bin/pva_train_sae: run jobs/local/build.sh first, or say where with PVA_BIN" >&2; exit 65; }
+splits=("$data"/mbpp/phase1_1/splits_*.h5)
+[[ -e ${splits[0]} ]] || { echo "no $data/mbpp/phase1_1/splits_*.h5: run PVA_PHASES='0 1 1.1' jobs/local/real_study.sh first" >&2; exit 65; }
 [[ -e $text/licences.tsv ]] || python3 jobs/local/collect_text.py "$text"
 mkdir -p "$out"
 cp "$text/licences.tsv" "$out/licences.tsv"
@@ -24,4 +38,5 @@ cp "$text/licences.tsv" "$out/licences.tsv"
 export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
 exec mpirun --oversubscribe --bind-to none -n "$ranks" "$bin/pva_train_sae" --data "$out" --model "$model" --model-name HuggingFaceTB/SmolLM2-135M-Instruct \
     --text "$text/code.jsonl,$text/documentation.jsonl" --layers 10,15,20 --latents 6144 --l0 48 --context 256 --bos yes --separator eos \
+    --problems "$mbpp" --splits "${splits[-1]}" --prompt smollm2-instruct --oversample-share 0.15 --drop-held-out \
     --tokens 2200000 --batch 2048 --micro-batch 512 --learning-rate 2.5e-3 --checkpoint-minutes 10 --out "$out" "$@"
