@@ -68,9 +68,10 @@ void block_of(const LinearBlock& block, const Weight* weights) {
     } else {
         for (std::int64_t k = 0; k < depth; k += chain_length) {
             for (std::int64_t strip = block.first_strip; strip < block.last_strip; ++strip)
-                one_chain(
-                    strip, k,
-                    strip + 1 < block.last_strip ? panel(strip + 1, k) : panel(block.first_strip, k + chain_length));
+                one_chain(strip, k,
+                          strip + 1 < block.last_strip ? panel(strip + 1, k)
+                          : k + chain_length < depth   ? panel(block.first_strip, k + chain_length)
+                                                       : panel(block.last_strip, 0));
         }
     }
 }
