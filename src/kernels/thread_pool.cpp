@@ -57,7 +57,7 @@ struct alignas(64) Share {
 struct ThreadPool::State {
     const std::function<void(std::int64_t)>* body = nullptr;
     std::exception_ptr failure;
-    std::int64_t failed_task = 0;
+    std::atomic<std::int64_t> failed_task{0};  // the lowest so far; past the last task while there is none
     std::mutex failure_mutex;
     std::atomic<bool> running{false};
     std::atomic<bool> ending{false};
@@ -95,17 +95,16 @@ void ThreadPool::State::take_tasks(std::size_t thread) {
         Share& share = shares[(thread + i) % shares.size()];
         while (share.next.load(std::memory_order_relaxed) < share.end) {
             const std::int64_t task = share.next.fetch_add(1, std::memory_order_relaxed);
-            if (task >= share.end) break;
+            // Lower tasks than a failed one are still run: so what is reported does not depend on which thread was first.
+            if (task >= share.end || task > failed_task.load(std::memory_order_relaxed)) break;
             try {
                 (*body)(task);
             } catch (...) {
                 const std::lock_guard lock(failure_mutex);
-                if (!failure || task < failed_task) {
+                if (task < failed_task.load(std::memory_order_relaxed)) {
                     failure = std::current_exception();
-                    failed_task = task;
+                    failed_task.store(task, std::memory_order_relaxed);
                 }
-                for (Share& rest : shares)
-                    rest.next.store(rest.end, std::memory_order_relaxed);
             }
         }
     }
@@ -154,6 +153,7 @@ void ThreadPool::run(std::int64_t tasks, const std::function<void(std::int64_t t
     }
     state.body = &body;
     state.failure = nullptr;
+    state.failed_task.store(std::numeric_limits<std::int64_t>::max(), std::memory_order_relaxed);
     state.deal(std::max<std::int64_t>(tasks, 0));
     if (tasks > 1 && !state.workers.empty()) {
         state.gate.store(open_bit, std::memory_order_release);

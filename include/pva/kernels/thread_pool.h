@@ -23,8 +23,8 @@ class ThreadPool {
     int threads() const;
 
     /// Calls body(task) once for every task in 0..tasks-1 and returns when all have returned. Every thread begins with
-    /// a share of neighbouring tasks, in ascending order, and then helps the others. A task that throws ends the
-    /// handing out; of several that threw, the exception of the lowest task is thrown here. Which thread runs which
+    /// a share of neighbouring tasks, in ascending order, and then helps the others. After a task that throws only
+    /// lower ones are begun, and the exception of the lowest that throws is thrown here. Which thread runs which
     /// task is left open, so tasks must not depend on it. Throws InternalError when called while this pool is running:
     /// from one of its own tasks or from another thread.
     void run(std::int64_t tasks, const std::function<void(std::int64_t task)>& body) const;
