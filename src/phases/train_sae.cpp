@@ -13,15 +13,16 @@
 #include "pva/io/run_lock.h"
 #include "pva/io/whole_file.h"
 #include "pva/kernels/thread_pool.h"
-#include "pva/model/threads.h"
 #include "pva/mpi/agree.h"
 #include "pva/mpi/bulletin.h"
 #include "pva/phases/model_setup.h"
 #include "pva/phases/training_checkpoint.h"
+#include "pva/phases/training_plan.h"
 #include "pva/phases/training_quality.h"
 #include "pva/phases/training_rows.h"
 #include "pva/phases/training_step.h"
 #include "pva/sae/load.h"
+#include "pva/train/start.h"
 #include "pva/train/state.h"
 
 namespace pva::phases {
@@ -39,6 +40,7 @@ void register_options(OptionSet& set, TrainSaeOptions& options) {
     set.add("kind", options.kind, "KIND", "kind of SAE").one_of({"topk", "batchtopk", "jumprelu"}).changes_results();
     set.add("site", options.sites, "SITES", "sites whose rows are trained on, separated by commas").changes_results();
     set.add("layers", options.layers, "LIST", "layers, such as 2,5,8-10; all when not given").changes_results();
+    set.add("start-from", options.start_from, "DIR", "begin with the numbers of these SAEs (one a layer, any format) instead of random ones: fine-tuning").changes_results();
     set.add("latents", options.latents, "LIST", "widths: numbers of latents, separated by commas").changes_results();
     set.add("l0", options.l0, "LIST", "active latents a row: k, or the target of jumprelu; separated by commas").changes_results();
     set.add("tokens", options.tokens, "N", "rows to train on; each of the text once when not given").at_least(1).changes_results();
@@ -56,7 +58,7 @@ void register_options(OptionSet& set, TrainSaeOptions& options) {
     set.add("dead-after", options.dead_after, "ROWS", "rows without firing after which a latent counts as dead; a tenth of the training, at most 10 million, when not given").at_least(1).changes_results();
     set.add("revive", options.revive, "WEIGHT", "weight of the auxiliary loss for dead latents; 0: none").at_least(0).changes_results();
     set.add("revive-k", options.revive_k, "N", "dead latents a row that share in it; twice the L0 when not given").at_least(1).changes_results();
-    set.add("measure-every", options.measure_every, "STEPS", "steps between lines of the progress table; a twentieth of the training when not given").at_least(1).changes_results();
+    set.add("measure-every", options.measure_every, "STEPS", "steps between lines of the progress table; a twentieth of the training when not given, more where measuring would take long").at_least(1).changes_results();
     set.add("measure-sequences", options.measure_sequences, "N", "held-out sequences measured for these lines; at the end all are").at_least(1).changes_results();
     set.add("loss-sequences", options.loss_sequences, "N", "held-out sequences for the loss with the reconstruction put in").at_least(0).changes_results();
     set.add("checkpoint-minutes", options.checkpoint_minutes, "MIN", "minutes between checkpoints").at_least(0);
@@ -70,94 +72,6 @@ namespace {
 
 constexpr std::size_t sample_sequences = 32;  // for scales and first values
 
-std::vector<std::int64_t> numbers_of(const std::string& option, const std::string& list) {
-    std::vector<std::int64_t> numbers;
-    for (std::size_t at = 0; at <= list.size();) {
-        const std::size_t comma = std::min(list.find(',', at), list.size());
-        const std::string item = list.substr(at, comma - at);
-        if (item.empty() || item.size() > 9 || item.find_first_not_of("0123456789") != std::string::npos || std::stol(item) < 1)
-            throw UsageError("--" + option + " " + list + ": '" + item + "' is no number above 0; numbers separated by commas are expected");
-        numbers.push_back(std::stol(item));
-        at = comma + 1;
-    }
-    for (std::size_t i = 0; i < numbers.size(); ++i) {
-        if (std::find(numbers.begin(), numbers.begin() + static_cast<std::ptrdiff_t>(i), numbers[i]) != numbers.begin() + static_cast<std::ptrdiff_t>(i))
-            throw UsageError("--" + option + " " + list + ": " + std::to_string(numbers[i]) + " stands there twice");
-    }
-    return numbers;
-}
-
-/// One SAE to be trained.
-struct Job {
-    std::size_t place = 0;
-    train::Settings settings;
-    std::string folder;  ///< below --out
-};
-
-std::vector<TrainingPlace> places_of(const TrainSaeOptions& options, const model::ModelConfig& config) {
-    std::vector<TrainingPlace> places;
-    for (const model::CaptureRequest& request : model::parse_sites(options.sites, read_layers(options.layers), config)) {
-        for (const int layer : request.layers) places.push_back({request.site, layer, static_cast<std::size_t>(model::site_width(config, request.site)), 1});
-    }
-    for (const TrainingPlace& place : places) {
-        const std::string site(model::site_name(place.site));
-        const std::optional<int> layer = model::site_has_layers(place.site) ? std::optional(place.layer) : std::nullopt;
-        if (options.format == "saelens" && model::transformer_lens_name({place.site, layer}).empty())
-            throw UsageError("--site " + site + " has no name in TransformerLens, which SAELens' files are about; choose another site");
-        if (options.format == "gemma-scope" && place.site != model::Site::resid_post)
-            throw UsageError("--format gemma-scope names no site, it is for resid_post; write " + site + " as saelens");
-    }
-    return places;
-}
-
-/// Every SAE that the options ask for; `rows` are those of the text.
-std::vector<Job> jobs_of(const TrainSaeOptions& options, std::span<const TrainingPlace> places, std::int64_t rows) {
-    if (options.format == "gemma-scope" && options.kind == "topk") throw UsageError("--format gemma-scope holds thresholds; --kind topk has none, write it as saelens or train batchtopk or jumprelu");
-    if (options.warm_up + options.decay > 1 || options.sparsity_warm_up > 1) throw UsageError("--warm-up, --decay and --sparsity-warm-up are shares of the steps: at most 1 together");
-    if (options.batch % options.micro_batch != 0) throw UsageError("--batch " + std::to_string(options.batch) + " is no multiple of --micro-batch " + std::to_string(options.micro_batch));
-    if (options.text.prompt_share >= 1) throw UsageError("--oversample-share must be below 1");
-    const std::int64_t tokens = options.tokens.value_or(static_cast<std::int64_t>(static_cast<double>(rows) / (1 - options.text.prompt_share)));
-    const std::vector<std::int64_t> widths = numbers_of("latents", options.latents);
-    const std::vector<std::int64_t> targets = numbers_of("l0", options.l0);
-    const bool several_sites = std::any_of(places.begin(), places.end(), [&](const TrainingPlace& place) { return place.site != places[0].site; });
-    std::vector<Job> jobs;
-    for (std::size_t p = 0; p < places.size(); ++p) {
-        for (const std::int64_t width : widths) {
-            for (const std::int64_t l0 : targets) {
-                Job job;
-                job.place = p;
-                train::Settings& s = job.settings;
-                s.kind = train::kind_from_name(options.kind);
-                s.d = places[p].width;
-                s.latents = static_cast<std::size_t>(width);
-                s.l0 = static_cast<std::size_t>(l0);
-                s.seed = static_cast<std::uint64_t>(options.seed);
-                s.batch = options.batch;
-                s.micro_batches = options.batch / options.micro_batch;
-                s.steps = tokens / options.batch;
-                const auto share = [&](double of_steps) { return std::llround(of_steps * static_cast<double>(s.steps)); };
-                s.learning_rate = options.learning_rate > 0 ? options.learning_rate : train::usual_learning_rate(s.latents, s.steps);
-                s.warm_up = share(options.warm_up);
-                s.decay = share(options.decay);
-                s.clip = options.clip;
-                s.sparsity = options.sparsity;
-                s.sparsity_warm_up = share(options.sparsity_warm_up);
-                s.bandwidth = options.bandwidth;
-                s.dead_after = options.dead_after.value_or(std::min<std::int64_t>(10'000'000, std::max(options.batch, tokens / 10)));
-                s.revive = options.revive;
-                s.revive_k = static_cast<std::size_t>(options.revive_k.value_or(2 * l0));
-                train::check(s);
-                if (widths.size() * targets.size() > 1) job.folder = "width_" + std::to_string(width) + "_l0_" + std::to_string(l0) + "/";
-                const std::string site(model::site_name(places[p].site));
-                if (several_sites) job.folder += site + "/";
-                job.folder += model::site_has_layers(places[p].site) ? "layer_" + std::to_string(places[p].layer) : site;
-                jobs.push_back(std::move(job));
-            }
-        }
-    }
-    return jobs;
-}
-
 constexpr const char* table_head =
     "step\ttokens\tsae\tloss\tl0\texplained_variance_batch\texplained_variance\texplained_variance_first\texplained_variance_rest\texplained_variance_last_prompt\tloss_recovered\t"
     "dead_share\tlearning_rate\tsparsity\ttokens_per_second\tseconds_left\n";
@@ -168,7 +82,7 @@ std::string number(double value, int decimals) { return std::isfinite(value) ? f
 struct Training {
     const TrainSaeOptions& options;
     std::vector<TrainingPlace> places;
-    std::vector<Job> jobs;
+    std::vector<TrainingJob> jobs;
     std::vector<train::SaeState> states;
     TrainingProgress progress;
     std::string checkpoint;  ///< path
@@ -204,10 +118,12 @@ void begin(const mpi::Communicator& comm, Training& training, const RowStream& s
             training.places[p].scale = static_cast<double>(sample[p].size() / d) / norms;
             for (float& value : unit[p]) value *= static_cast<float>(training.places[p].scale);
         }
-        for (const Job& job : training.jobs) {
+        for (const TrainingJob& job : training.jobs) {
             const std::vector<std::size_t> offsets = latent_offsets(job.settings.latents, comm.size());
             const auto rank = static_cast<std::size_t>(comm.rank());
-            training.states.push_back(train::first_state(job.settings, train::initial_parameters(job.settings, unit[job.place], pool), offsets[rank], offsets[rank + 1]));
+            train::Parameters parameters = job.start.empty() ? train::initial_parameters(job.settings, unit[job.place], pool)
+                                                             : train::parameters_from(job.settings, sae::load(sae::identify(job.start)), training.places[job.place].scale);
+            training.states.push_back(train::first_state(job.settings, std::move(parameters), offsets[rank], offsets[rank + 1]));
         }
     });
     for (const TrainingPlace& place : training.places) training.progress.scales.push_back(place.scale);
@@ -218,7 +134,7 @@ void go_on(const mpi::Communicator& comm, Training& training) {
     mpi::agreed(comm, [&] {
         training.progress = read_progress(training.checkpoint, training.progress.identity, training.places.size());
         for (std::size_t p = 0; p < training.places.size(); ++p) training.places[p].scale = training.progress.scales[p];
-        for (const Job& job : training.jobs) {
+        for (const TrainingJob& job : training.jobs) {
             const std::vector<std::size_t> offsets = latent_offsets(job.settings.latents, comm.size());
             const auto rank = static_cast<std::size_t>(comm.rank());
             training.states.push_back(train::first_state(job.settings, {}, offsets[rank], offsets[rank + 1]));
@@ -227,7 +143,7 @@ void go_on(const mpi::Communicator& comm, Training& training) {
     });
 }
 
-void write_sae(const TrainSaeOptions& options, const Job& job, const TrainingPlace& place, const train::SaeState& state, const std::string& model_name, const TrainingText& text, const Json& record) {
+void write_sae(const TrainSaeOptions& options, const TrainingJob& job, const TrainingPlace& place, const train::SaeState& state, const std::string& model_name, const TrainingText& text, const Json& record) {
     const sae::SavedSae saved = train::finished(state.settings, state.parameters, place.scale, state.batch_threshold);
     const std::string folder = options.out + "/" + job.folder;
     if (options.format == "gemma-scope") {
@@ -301,15 +217,24 @@ std::optional<Json> finished_record(const TrainSaeOptions& options, const std::s
     throw InputError(options.out + ": holds SAEs of a training with other options, texts or another model; choose another --out, or --fresh to write over them");
 }
 
+/// Steps between measurements: a twentieth of all, or more, so that the model reads at least five times as many tokens to
+/// train on as to measure (clean, ablated and with each SAE's reconstruction for the loss).
+std::int64_t usual_interval(const TrainSaeOptions& options, const Training& training) {
+    const train::Settings& any = training.jobs[0].settings;
+    const std::int64_t passes = options.measure_sequences + options.loss_sequences * (2 + static_cast<std::int64_t>(training.jobs.size()));
+    const std::int64_t steps = 5 * passes * options.text.context / any.batch;
+    return std::clamp<std::int64_t>(std::max(any.steps / 20, steps), 1, any.steps);
+}
+
 /// Steps until all are done or a stop is asked for.
 void train_all(Context& context, Training& training, RowStream& stream, QualityMeasure& measure, const kernels::ThreadPool& pool) {
     const mpi::Communicator& comm = context.comm;
     const TrainSaeOptions& options = training.options;
     const train::Settings& any = training.jobs[0].settings;
-    const std::int64_t every = options.measure_every.value_or(std::max<std::int64_t>(1, any.steps / 20));
+    const std::int64_t every = options.measure_every.value_or(usual_interval(options, training));
     std::vector<GradientStore> stores;
-    for (const Job& job : training.jobs) {
-        const auto same = std::find_if(training.jobs.begin(), training.jobs.end(), [&](const Job& other) { return other.settings.latents == job.settings.latents && other.settings.d == job.settings.d; });
+    for (const TrainingJob& job : training.jobs) {
+        const auto same = std::find_if(training.jobs.begin(), training.jobs.end(), [&](const TrainingJob& other) { return other.settings.latents == job.settings.latents && other.settings.d == job.settings.d; });
         const auto place = static_cast<std::size_t>(same - training.jobs.begin());
         if (place == stores.size()) stores.emplace_back(job.settings.latents, job.settings.d);
         else stores.emplace_back(0, 0);  // that of the first SAE of this shape is used
@@ -391,24 +316,31 @@ Report run_train_sae(Context& context, const TrainSaeOptions& options) {
     const model::ModelConfig config = mpi::agreed(comm, [&] { return model::load_config(model_input.files); });
     Training training{options, {}, {}, {}, {}, options.out + "/checkpoint.safetensors"};
     mpi::agreed(comm, [&] {
-        training.places = places_of(options, config);
-        jobs_of(options, training.places, std::int64_t{1} << 40);  // senseless options are told before anything is read
+        training.places = training_places(options, config);
+        training_jobs(options, training.places, std::int64_t{1} << 40);  // senseless options are told before anything is read
     });
     const text::Tokenizer tokenizer = load_tokenizer(context, model_input);
     mpi::agreed(comm, [&] { check_tokenizer(tokenizer, config.vocab_size, model_input); });
     const TrainingText text = read_training_text(context, options.text, tokenizer, config);
     std::int64_t rows = 0;
     for (const auto& sequence : text.sequences) rows += static_cast<std::int64_t>(train::used_positions(sequence, text.bos).size());
-    mpi::agreed(comm, [&] { training.jobs = jobs_of(options, training.places, rows); });
+    mpi::agreed(comm, [&] {
+        training.jobs = training_jobs(options, training.places, rows);
+        if (!options.start_from.empty()) find_starts(options, training.places, training.jobs);
+    });
     const train::Settings& any = training.jobs[0].settings;
 
     const int threads = thread_count(context, options.threads);
-    model::set_threads(threads);
     const model::Placement placement = place_model(context, options.placement);
     Json identity = {{"program", "pva_train_sae"}, {"pva_version", context.provenance.build.version}, {"model_config", model_input.hashes.config}, {"model_weights", model_input.hashes.weights},
                      {"text_sha256", text.sha256}, {"tokenizer", tokenizer.sha256()}};
     add_placement(identity, placement, threads);
     add_result_options(context, identity);
+    if (!options.start_from.empty()) {
+        const Json hashes = hashes_of_starts(comm, training.jobs);
+        identity["start_from"] = hashes;
+        for (const TrainingJob& job : training.jobs) context.provenance.inputs.push_back({"SAE that " + job.folder + " begins with", job.start, hashes[job.folder].get<std::string>()});
+    }
     training.progress.identity = sha256_hex(identity.dump());
     context.provenance.inputs.push_back({"model weights", model_input.files.weights, model_input.hashes.weights});
 
@@ -446,10 +378,8 @@ Report run_train_sae(Context& context, const TrainSaeOptions& options) {
     }
 
     const std::int64_t longest = std::max<std::int64_t>(options.text.context, 1);
-    const model::Model model = load_model(context, model_input.files, placement, options.placement, {4, 4 * longest, 0});
+    const model::Model model = load_model(context, model_input.files, placement, options.placement, {4, 4 * longest, 0}, threads);
     const kernels::ThreadPool pool(threads);
-    // The fast forward pass has threads of its own; those of the tensor library would only wait beside them, busily.
-    if (placement.engine == model::Engine::fast) model::set_threads(1);
     const bool unfinished = !mpi::on_first_rank(comm, [&] {
                                  std::error_code error;
                                  if (options.fresh) {
@@ -475,7 +405,7 @@ Report run_train_sae(Context& context, const TrainSaeOptions& options) {
     Json record = {{"identity", training.progress.identity}, {"model", model_name}, {"text", text.about}, {"rows_trained", any.steps * any.batch}, {"epochs", stream->epochs()}};
     record["saes"] = Json::array();
     for (std::size_t i = 0; i < training.jobs.size(); ++i) {
-        const Job& job = training.jobs[i];
+        const TrainingJob& job = training.jobs[i];
         const TrainingPlace& place = training.places[job.place];
         record["saes"].push_back({{"path", job.folder}, {"site", model::site_name(place.site)}, {"layer", place.layer}, {"scale", place.scale}, {"settings", settings_json(job.settings)},
                                   {"dead_share", dead_share(training.states[i])}, {"quality", to_json(quality[i])}});

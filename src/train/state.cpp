@@ -11,7 +11,6 @@ namespace {
 constexpr double beta_1 = 0.9;
 constexpr double beta_2 = 0.999;
 constexpr double tiny = 1e-8;
-constexpr float smallest_threshold = 1e-6F;
 constexpr std::size_t latents_of_task = 16;
 
 /// What a step multiplies with, in float32.

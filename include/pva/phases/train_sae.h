@@ -16,6 +16,7 @@ struct TrainSaeOptions {
     std::string model;
     std::string model_name;  ///< in the SAEs' own metadata; empty: the model's name
     TrainingTextOptions text;
+    std::string start_from;  ///< folder of SAEs whose numbers the training begins with; empty: random ones
     std::string out;
     std::string format = "saelens";
     std::string kind = "topk";

@@ -21,6 +21,9 @@ struct Parameters {
     std::vector<float> b_dec;      ///< [d]
 };
 
+/// Below this no threshold of jumprelu falls, unit.
+inline constexpr float smallest_threshold = 1e-6F;
+
 /// Random unit decoder rows (normal numbers, Philox keyed by the seed), the encoder the same, b_dec the mean of `sample`
 /// [n, d] (unit rows), biases 0. jumprelu: one threshold for all, above which 2 l0 values a row of the sample lie.
 Parameters initial_parameters(const Settings& settings, std::span<const float> sample, const kernels::ThreadPool& pool);

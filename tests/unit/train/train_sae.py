@@ -97,8 +97,8 @@ SMALL = ("--model", MODEL, "--text", TEXT, "--context", "64", "--tokens", "6144"
 KINDS = {"topk": (), "batchtopk": ("--format", "gemma-scope"), "jumprelu": ()}
 
 
-def options_of(kind, out):
-    return (*SMALL, "--kind", kind, "--layers", "2,4" if kind == "topk" else "2", "--latents", "192", "--l0", "8", *KINDS[kind], "--dead-after", "2048", "--out", out)
+def options_of(kind, out, layers=None):
+    return (*SMALL, "--kind", kind, "--layers", layers or ("2,4" if kind == "topk" else "2"), "--latents", "192", "--l0", "8", *KINDS[kind], "--dead-after", "2048", "--out", out)
 
 
 def ranks_and_formats():
@@ -130,9 +130,34 @@ def ranks_and_formats():
     folder = os.path.join(WORK, "topk_1")
     check(run(*options_of("topk", folder))["saes"] == record(folder)["saes"], "a finished training is not done again")
     refused(65, "other options", options=(*options_of("topk", folder), "--seed", "5"))
+    goes_on_from(folder)
     with open(os.path.join(WORK, "topk_1", "documents.tsv")) as file:
         parts = [line.split("\t")[4].strip() for line in file]
     check(parts.count("measured") > 5 and parts.count("trained") > 300, f"documents {len(parts)}")
+
+
+def goes_on_from(folder):
+    """A second training that begins with the SAEs of the first is better at its first line than that was at its last."""
+    out = os.path.join(WORK, "second")
+
+    def second(out, layers, start):
+        return (*options_of("topk", out, layers), "--seed", "1", "--learning-rate", "1e-3", "--start-from", start)
+
+    run(*second(out, "4", folder), ranks=2)
+    columns = table(folder)[0]
+    before = dict(zip(columns, table(folder)[-1]))
+    after = dict(zip(columns, table(out)[1]))
+    check(before["sae"] == after["sae"] == "layer_4", f"lines of layer 4: {before} {after}")
+    check(float(after["explained_variance"]) > float(before["explained_variance"]), f"goes on where the first ended: {before} {after}")
+    with open(os.path.join(out, "training.json")) as file:
+        inputs = json.load(file)["provenance"]["inputs"]
+    check(any(i["role"] == "SAE that layer_4 begins with" for i in inputs), f"the SAE it began with is named: {inputs}")
+    # Another SAE in that folder is another training.
+    moved = os.path.join(WORK, "moved")
+    shutil.copytree(os.path.join(folder, "layer_2"), os.path.join(moved, "layer_4"))
+    refused(65, "other options", options=second(out, "4", moved))
+    refused(65, "has no SAE of layer 3", options=second(os.path.join(WORK, "third"), "3", folder))
+    refused(65, "say --latents 192", options=(*SMALL, "--layers", "4", "--latents", "64", "--start-from", folder, "--out", os.path.join(WORK, "third")))
 
 
 def processes_below(pid):
