@@ -290,10 +290,9 @@ Report run_check(Context& context, const CheckOptions& options) {
     const Sequences sequences = mpi::agreed(comm, [&] { return read_check_sequences(options, files, config); });
 
     const int threads = thread_count(context, options.threads);
-    model::set_threads(threads);
     const model::Placement placement = place_model(context, options.placement);
     const auto load_clock = std::chrono::steady_clock::now();
-    const model::Model model = load_model(context, files, placement, options.placement, pass_size(sequences, options));
+    const model::Model model = load_model(context, files, placement, options.placement, pass_size(sequences, options), threads);
     const double load_seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - load_clock).count();
 
     Report report;
@@ -390,6 +389,7 @@ Report run_check(Context& context, const CheckOptions& options) {
         const ForwardDifference difference = mpi::agreed(comm, [&] {
             model::Placement reference = placement;
             reference.engine = model::Engine::reference;
+            model::set_threads(threads);
             const Sequences& compared = sequences.empty() ? made_up_sequences(config, 2) : sequences;
             return compare_with_reference(model, model::load_model(files, reference), compared);
         });

@@ -420,6 +420,7 @@ Report run_check_sae(Context& context, const CheckOptions& options) {
         });
         model::set_threads(threads);
         model = mpi::agreed(comm, [&] { return model::load_model(files, placement); });
+        if (placement.engine == model::Engine::fast) model::set_threads(1);  // as phases::load_model
         summary["model"] = files.name;
         summary["dtype"] = model::dtype_name(placement.dtype);
         summary["forward"] = model::engine_name(placement.engine);

@@ -7,6 +7,7 @@
 
 #include "pva/core/error.h"
 #include "pva/model/out_of_memory.h"
+#include "pva/model/threads.h"
 #include "pva/mpi/agree.h"
 #include "pva/mpi/node_memory.h"
 
@@ -129,7 +130,7 @@ std::function<void(int)> smaller_batches(Context& context, int& batch_rows) {
 }
 
 model::Model load_model(Context& context, const model::ModelFiles& files, const model::Placement& placement,
-                        const PlacementOptions& options, const model::PassSize& size) {
+                        const PlacementOptions& options, const model::PassSize& size, int threads) {
     const mpi::Communicator& comm = context.comm;
     const mpi::NodeMemory node(comm);
     const Plan plan = plan_memory(context, node, files, placement, options, size);
@@ -138,7 +139,9 @@ model::Model load_model(Context& context, const model::ModelFiles& files, const 
         if (!plan.fits) refuse(plan, placement, 0);
     });
     NodeWeights memory(comm, node, plan.share);
+    model::set_threads(threads);
     model::Model model = mpi::agreed(comm, [&] { return model::load_model(files, placement, memory); });
+    if (placement.engine == model::Engine::fast) model::set_threads(1);
     for (const std::string& warning : model.config().warnings) {
         if (context.first_rank()) context.log.warning(warning);
     }

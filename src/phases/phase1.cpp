@@ -10,7 +10,6 @@
 #include "pva/core/sha256.h"
 #include "pva/generate/engine.h"
 #include "pva/io/result_file.h"
-#include "pva/model/threads.h"
 #include "pva/mpi/agree.h"
 #include "pva/phases/model_setup.h"
 #include "pva/phases/schemas.h"
@@ -199,12 +198,11 @@ Report run_phase1(Context& context, const Phase1Options& options) {
         }
     }
 
-    model::set_threads(threads);
     const bool with_activations = wants_activations(options.activations);
     const model::Placement placement = place_model(context, options.placement);
     const auto pass_of = [&](std::int64_t batch_size) { return with_activations ? pass_with_answers(generation, batch_size) : generation.pass_size(batch_size); };
     generation.writing.batch_size = fit_batch_size(context, model_input.files, placement, options.placement, options.writing.batch_size, pass_of);
-    const model::Model model = load_model(context, model_input.files, placement, options.placement, pass_of(generation.writing.batch_size));
+    const model::Model model = load_model(context, model_input.files, placement, options.placement, pass_of(generation.writing.batch_size), threads);
     mpi::agreed(comm, [&] {
         check_tokenizer(tokenizer, model.config().vocab_size, model_input);
         if (with_activations) model::parse_sites(options.activations.sites, read_layers(options.layers), model.config());

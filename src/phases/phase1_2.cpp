@@ -7,7 +7,6 @@
 #include "pva/core/error.h"
 #include "pva/core/sha256.h"
 #include "pva/io/result_file.h"
-#include "pva/model/threads.h"
 #include "pva/mpi/agree.h"
 #include "pva/phases/model_setup.h"
 #include "pva/phases/schemas.h"
@@ -192,11 +191,10 @@ Report run_phase1_2(Context& context, const Phase12Options& options) {
         }
     }
 
-    model::set_threads(threads);
     const model::Placement placement = place_model(context, options.placement);
     const auto pass_of = [&](std::int64_t batch_size) { return generation.pass_size(batch_size); };
     generation.writing.batch_size = fit_batch_size(context, study.model.files, placement, options.placement, options.writing.batch_size, pass_of);
-    const model::Model model = load_model(context, study.model.files, placement, options.placement, pass_of(generation.writing.batch_size));
+    const model::Model model = load_model(context, study.model.files, placement, options.placement, pass_of(generation.writing.batch_size), threads);
     mpi::agreed(comm, [&] { check_tokenizer(tokenizer, model.config().vocab_size, study.model); });
 
     context.provenance.inputs.push_back({"problems", study.all.set.path, study.all.set.sha256});

@@ -18,7 +18,6 @@
 #include "pva/core/error.h"
 #include "pva/io/result_file.h"
 #include "pva/model/orthogonalize.h"
-#include "pva/model/threads.h"
 #include "pva/mpi/agree.h"
 #include "pva/phases/generation.h"
 #include "pva/phases/model_setup.h"
@@ -525,7 +524,7 @@ model::PassSize PartRun::pass_of(std::int64_t batch_size) const {
 const model::Model& PartRun::model() {
     if (!holder_.model || holder_.orthogonalized) {
         holder_.model.reset();
-        holder_.model.emplace(load_model(context_, setup_.study.model.files, setup_.placement, options_.placement, pass_of(generation_.writing.batch_size)));
+        holder_.model.emplace(load_model(context_, setup_.study.model.files, setup_.placement, options_.placement, pass_of(generation_.writing.batch_size), setup_.threads));
         holder_.orthogonalized = false;
         mpi::agreed(context_.comm, [&] { check_tokenizer(tokenizer_, holder_.model->config().vocab_size, setup_.study.model); });
     }
@@ -670,7 +669,7 @@ GenerationUse PartRun::write_programs(io::ResultFile& file, const io::Sizes& siz
             return std::string(text);
         });
         context_.log.info(conditions_[condition].name + ": " + said);
-        holder_.model.emplace(load_model(context_, model::orthogonalized_files(setup_.study.model.files, folder), setup_.placement, options_.placement, pass_of(generation_.writing.batch_size)));
+        holder_.model.emplace(load_model(context_, model::orthogonalized_files(setup_.study.model.files, folder), setup_.placement, options_.placement, pass_of(generation_.writing.batch_size), setup_.threads));
         holder_.orthogonalized = true;
         generation_.only = {condition};
         GenerationUse one = generate_programs(context_, *holder_.model, tokenizer_, file, sizes, generation_);
@@ -754,7 +753,6 @@ PartOutcome PartRun::run(std::vector<SteeringCondition> conditions, const nlohma
 Report run_steering(Context& context, const SteeringOptions& options) {
     const Setup setup = read_setup(context, options);
     const text::Tokenizer tokenizer = load_tokenizer(context, setup.study.model);
-    model::set_threads(setup.threads);
     ModelHolder holder;
     Report report;
     const auto add = [&](const std::string& part, const PartOutcome& outcome) {

@@ -11,7 +11,6 @@
 #include "pva/core/sha256.h"
 #include "pva/io/result_file.h"
 #include "pva/kernels/thread_pool.h"
-#include "pva/model/threads.h"
 #include "pva/mpi/agree.h"
 #include "pva/phases/model_setup.h"
 #include "pva/phases/schemas.h"
@@ -330,8 +329,7 @@ TextRates text_rates(Context& context, const ModelInput& model_input, const SaeS
         all_done = all_done && opened.file->is_done(static_cast<std::int64_t>(u));
     }
     if (!all_done) {
-        const model::Model model = load_model(context, model_input.files, placement, placement_options, {documents_per_unit, most_tokens, 0});
-        model::set_threads(threads);
+        const model::Model model = load_model(context, model_input.files, placement, placement_options, {documents_per_unit, most_tokens, 0}, threads);
         const kernels::ThreadPool pool(threads);
         SaeShelf shelf(saes.paths, sae_options, placement);
         const std::vector<model::CaptureRequest> requests = mpi::agreed(comm, [&] { return model::parse_sites(site, std::vector<int>(saes.layers.begin(), saes.layers.end()), model.config()); });

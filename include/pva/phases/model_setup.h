@@ -26,8 +26,11 @@ std::int64_t fit_batch_size(Context& context, const model::ModelFiles& files, co
 /// The ranks of a node share one copy of the weights (--share-weights yes), or hold one each (no). auto: one each only
 /// where all copies together take less than an eighth of the free memory, for a rank's own memory can have huge pages,
 /// which makes reading it faster. The numbers do not depend on it.
+///
+/// The model computes with `threads` threads. The tensor library's own are the same ones, but one beside the fast forward pass,
+/// which has a pool of its own: otherwise they would wait busily and take processors from it.
 model::Model load_model(Context& context, const model::ModelFiles& files, const model::Placement& placement,
-                        const PlacementOptions& options, const model::PassSize& size);
+                        const PlacementOptions& options, const model::PassSize& size, int threads);
 
 /// For capture::CaptureSettings: says that this rank reads fewer texts at a time from now on, and remembers how many in `batch_rows`.
 std::function<void(int)> smaller_batches(Context& context, int& batch_rows);
