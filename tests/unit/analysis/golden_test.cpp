@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "../golden_document.h"
 #include "pva/analysis/bag_of_words.h"
 #include "pva/analysis/detection.h"
 #include "pva/analysis/latent_statistics.h"
@@ -18,11 +19,7 @@ using nlohmann::json;
 namespace {
 
 const json& golden() {
-    static const json document = [] {
-        std::ifstream file(PVA_SOURCE_DIR "/tests/golden/analysis.json");
-        BOOST_REQUIRE_MESSAGE(file, "cannot read " PVA_SOURCE_DIR "/tests/golden/analysis.json");
-        return json::parse(file);
-    }();
+    static const json document = golden_document("analysis.json");
     return document;
 }
 

@@ -3,13 +3,13 @@
 #include <algorithm>
 #include <boost/test/unit_test.hpp>
 #include <cmath>
-#include <fstream>
 #include <limits>
 #include <nlohmann/json.hpp>
 #include <numeric>
 #include <string>
 #include <vector>
 
+#include "../golden_document.h"
 #include "pva/analysis/baselines.h"
 #include "pva/analysis/latent_permutation.h"
 #include "pva/analysis/latent_statistics.h"
@@ -28,11 +28,7 @@ namespace tt = boost::test_tools;
 namespace {
 
 const json& golden() {
-    static const json document = [] {
-        std::ifstream file(PVA_SOURCE_DIR "/tests/golden/latents.json");
-        BOOST_REQUIRE_MESSAGE(file, "cannot read " PVA_SOURCE_DIR "/tests/golden/latents.json");
-        return json::parse(file);
-    }();
+    static const json document = golden_document("latents.json");
     return document;
 }
 

@@ -7,7 +7,7 @@
 #include "pva/core/checksum.h"
 #include "pva/core/error.h"
 #include "pva/core/sha256.h"
-#include "scratch.h"
+#include "../scratch.h"
 
 using namespace pva;
 

@@ -5,7 +5,7 @@
 
 #include "pva/core/error.h"
 #include "pva/core/option_texts.h"
-#include "scratch.h"
+#include "../scratch.h"
 
 using namespace pva;
 

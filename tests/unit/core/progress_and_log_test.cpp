@@ -8,7 +8,7 @@
 #include "pva/core/error.h"
 #include "pva/core/log.h"
 #include "pva/core/progress.h"
-#include "scratch.h"
+#include "../scratch.h"
 
 using namespace pva;
 
@@ -146,7 +146,7 @@ BOOST_AUTO_TEST_CASE(the_file_gets_earlier_lines_too) {
         log.debug("after");
         log.error("bad");
     }
-    const std::string text = Scratch::read(path);
+    const std::string text = read_file(path);
     const std::regex form(R"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d \[rank 1\] before\n)"
                           R"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d \[rank 1\] after\n)"
                           R"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d \[rank 1\] error: bad\n)");
@@ -158,7 +158,7 @@ BOOST_AUTO_TEST_CASE(the_file_gets_earlier_lines_too) {
         log.open_file(path);
         log.info("second");
     }
-    BOOST_TEST(count(Scratch::read(path), "\n") == 4u);
+    BOOST_TEST(count(read_file(path), "\n") == 4u);
     Log log(0, LogLevel::info);
     BOOST_CHECK_THROW(log.open_file(scratch.path + "/absent/run.log"), IoError);
 }

@@ -6,7 +6,7 @@
 #include <cstring>
 
 #include "pva/core/error.h"
-#include "scratch.h"
+#include "../scratch.h"
 
 using namespace pva;
 namespace h5 = pva::io::h5;

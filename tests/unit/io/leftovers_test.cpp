@@ -12,7 +12,7 @@
 
 #include "pva/io/h5.h"
 #include "pva/io/result_file.h"
-#include "scratch.h"
+#include "../scratch.h"
 
 using namespace pva;
 namespace fs = std::filesystem;

@@ -5,7 +5,7 @@
 
 #include "pva/core/checksum.h"
 #include "pva/core/error.h"
-#include "scratch.h"
+#include "../scratch.h"
 
 using namespace pva;
 

@@ -3,11 +3,11 @@
 #include <algorithm>
 #include <boost/test/unit_test.hpp>
 #include <cmath>
-#include <fstream>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
+#include "../golden_document.h"
 #include "pva/stats/classification.h"
 #include "pva/stats/intervals.h"
 #include "pva/stats/moments.h"
@@ -21,11 +21,7 @@ using nlohmann::json;
 namespace {
 
 const json& golden() {
-    static const json document = [] {
-        std::ifstream file(PVA_SOURCE_DIR "/tests/golden/stats.json");
-        BOOST_REQUIRE_MESSAGE(file, "cannot read " PVA_SOURCE_DIR "/tests/golden/stats.json");
-        return json::parse(file);
-    }();
+    static const json document = golden_document("stats.json");
     return document;
 }
 

@@ -3,11 +3,11 @@
 #include <algorithm>
 #include <boost/test/unit_test.hpp>
 #include <cmath>
-#include <fstream>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
+#include "../golden_document.h"
 #include "pva/stats/binomial_test.h"
 #include "pva/stats/cluster_bootstrap.h"
 #include "pva/stats/curves.h"
@@ -24,11 +24,7 @@ using nlohmann::json;
 namespace {
 
 const json& golden() {
-    static const json document = [] {
-        std::ifstream file(PVA_SOURCE_DIR "/tests/golden/stats_phase3.json");
-        BOOST_REQUIRE_MESSAGE(file, "cannot read " PVA_SOURCE_DIR "/tests/golden/stats_phase3.json");
-        return json::parse(file);
-    }();
+    static const json document = golden_document("stats_phase3.json");
     return document;
 }
 

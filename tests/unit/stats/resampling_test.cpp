@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <boost/test/unit_test.hpp>
 #include <cmath>
-#include <fstream>
 #include <limits>
 #include <map>
 #include <nlohmann/json.hpp>
@@ -11,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "../golden_document.h"
 #include "pva/core/error.h"
 #include "pva/core/philox.h"
 #include "pva/stats/bootstrap.h"
@@ -26,11 +26,7 @@ namespace tt = boost::test_tools;
 namespace {
 
 const json& golden() {
-    static const json document = [] {
-        std::ifstream file(PVA_SOURCE_DIR "/tests/golden/stats_resampling.json");
-        BOOST_REQUIRE_MESSAGE(file, "cannot read " PVA_SOURCE_DIR "/tests/golden/stats_resampling.json");
-        return json::parse(file);
-    }();
+    static const json document = golden_document("stats_resampling.json");
     return document;
 }
 
