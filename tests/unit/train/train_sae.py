@@ -212,7 +212,8 @@ def interrupted(kills, seed):
             if os.path.exists(os.path.join(cut, "training.json")):
                 shutil.rmtree(cut)
             done += 1
-    if not os.path.exists(cut):
+    # The last kill may have come before the first checkpoint.
+    if not os.path.exists(os.path.join(cut, "checkpoint.safetensors")):
         run(*options(cut), "--max-minutes", "0.0001", code=75)
     if LONG:
         refused(65, "other options", options=(*options(cut), "--seed", "9"))
