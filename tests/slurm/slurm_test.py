@@ -199,13 +199,14 @@ def limit(slurm):
     check(len(glob.glob(os.path.join(data, "phase1_0", "*.part"))) == 1, "an unfinished file was expected")
     starts = 1
     while True:
-        # Slurm waits two minutes before a requeued job; the second start needs another limit only to keep this test short.
+        # Slurm waits two minutes before a requeued job; the second start needs another limit only to keep this test short. Not at once:
+        # slurmd refuses a credential made in the second in which it revoked the last one of this job.
         slurm.wait(job, states=("PENDING", "COMPLETED", "FAILED", "TIMEOUT"))
         if slurm.job(job)["JobState"] != "PENDING":
             break
         starts += 1
         slurm.run("scontrol", "update", f"JobId={job}", "TimeLimit=10")
-        slurm.run("scontrol", "update", f"JobId={job}", "StartTime=now")
+        slurm.run("scontrol", "update", f"JobId={job}", "StartTime=now+3")
         slurm.wait(job, states=("RUNNING", "COMPLETED", "FAILED", "TIMEOUT"))
     done = completed(slurm, where, job)
     said = output(where, job)
