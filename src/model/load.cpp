@@ -126,14 +126,16 @@ ModelConfig load_config(const ModelFiles& files) {
     return load_parsed(files).config;
 }
 
-Model load_model(const ModelFiles& files, const Placement& placement, WeightMemory& memory) {
+Model load_model(const ModelFiles& files, const Placement& placement, WeightMemory& memory, int threads) {
+    if (threads > 0) set_threads(threads);
     ParsedArchitecture parsed = load_parsed(files);
     const io::SafetensorsSet tensors(files.weights);
     for (const std::string& warning : tensors.warnings())
         parsed.config.warnings.push_back(warning);
     WeightReader weights(tensors, placement);
     if (placement.engine == Engine::fast) {
-        auto fast = std::make_unique<FastForward>(parsed.config, parsed.decoder, weights, memory, threads());
+        auto fast = std::make_unique<FastForward>(parsed.config, parsed.decoder, weights, memory, model::threads());
+        if (threads > 0) set_threads(1);
         return Model(std::move(parsed.config), placement, std::move(fast), weights.parameters());
     }
     if (placement.engine == Engine::device) {
@@ -147,9 +149,9 @@ Model load_model(const ModelFiles& files, const Placement& placement, WeightMemo
     return Model(std::move(parsed.config), placement, std::move(architecture), weights.parameters(), weights.bytes());
 }
 
-Model load_model(const ModelFiles& files, const Placement& placement) {
+Model load_model(const ModelFiles& files, const Placement& placement, int threads) {
     WeightMemory own;
-    return load_model(files, placement, own);
+    return load_model(files, placement, own, threads);
 }
 
 Model load_model(const std::string& model, const Placement& placement) {

@@ -19,7 +19,6 @@
 #include "pva/core/philox.h"
 #include "pva/generate/engine.h"
 #include "pva/io/h5.h"
-#include "pva/model/threads.h"
 #include "pva/mpi/agree.h"
 #include "pva/phases/inputs.h"
 #include "pva/phases/model_setup.h"
@@ -389,9 +388,8 @@ Report run_check(Context& context, const CheckOptions& options) {
         const ForwardDifference difference = mpi::agreed(comm, [&] {
             model::Placement reference = placement;
             reference.engine = model::Engine::reference;
-            model::set_threads(threads);
             const Sequences& compared = sequences.empty() ? made_up_sequences(config, 2) : sequences;
-            return compare_with_reference(model, model::load_model(files, reference), compared);
+            return compare_with_reference(model, model::load_model(files, reference, threads), compared);
         });
         summary["reference_logit_difference"] = difference.logits;
         summary["reference_row_difference"] = difference.rows;

@@ -18,7 +18,6 @@
 #include "pva/core/join.h"
 #include "pva/io/h5.h"
 #include "pva/kernels/thread_pool.h"
-#include "pva/model/threads.h"
 #include "pva/mpi/agree.h"
 #include "pva/phases/code_store.h"
 #include "pva/phases/work.h"
@@ -418,9 +417,7 @@ Report run_check_sae(Context& context, const CheckOptions& options) {
                 context.log.warning(message);
             }
         });
-        model::set_threads(threads);
-        model = mpi::agreed(comm, [&] { return model::load_model(files, placement); });
-        if (placement.engine == model::Engine::fast) model::set_threads(1);  // as phases::load_model
+        model = mpi::agreed(comm, [&] { return model::load_model(files, placement, threads); });
         summary["model"] = files.name;
         summary["dtype"] = model::dtype_name(placement.dtype);
         summary["forward"] = model::engine_name(placement.engine);

@@ -7,7 +7,6 @@
 
 #include "pva/core/error.h"
 #include "pva/model/out_of_memory.h"
-#include "pva/model/threads.h"
 #include "pva/mpi/agree.h"
 #include "pva/mpi/node_memory.h"
 
@@ -139,9 +138,7 @@ model::Model load_model(Context& context, const model::ModelFiles& files, const 
         if (!plan.fits) refuse(plan, placement, 0);
     });
     NodeWeights memory(comm, node, plan.share);
-    model::set_threads(threads);
-    model::Model model = mpi::agreed(comm, [&] { return model::load_model(files, placement, memory); });
-    if (placement.engine == model::Engine::fast) model::set_threads(1);
+    model::Model model = mpi::agreed(comm, [&] { return model::load_model(files, placement, memory, threads); });
     for (const std::string& warning : model.config().warnings) {
         if (context.first_rank()) context.log.warning(warning);
     }

@@ -100,6 +100,7 @@ std::vector<TrainingJob> training_jobs(const TrainSaeOptions& options, std::span
 }
 
 void find_starts(const TrainSaeOptions& options, std::span<const TrainingPlace> places, std::vector<TrainingJob>& jobs) {
+    std::optional<std::vector<sae::SaeFile>> of_layers;
     for (TrainingJob& job : jobs) {
         const TrainingPlace& place = places[job.place];
         const std::string site(model::site_name(place.site));
@@ -107,7 +108,8 @@ void find_starts(const TrainSaeOptions& options, std::span<const TrainingPlace> 
         if (fs::exists(own)) {
             job.start = own;
         } else {
-            for (const sae::SaeFile& file : sae::find_saes(options.start_from)) {
+            if (!of_layers) of_layers = sae::find_saes(options.start_from);
+            for (const sae::SaeFile& file : *of_layers) {
                 if (static_cast<int>(file.layer) == place.layer) job.start = file.path;
             }
             if (job.start.empty()) throw InputError(options.start_from + ": has no SAE of layer " + std::to_string(place.layer) + "; say with --layers which ones are to be trained on");

@@ -2,8 +2,8 @@
 #include "pva/train/start.h"
 
 #include <algorithm>
-#include <cmath>
 #include <string>
+#include <utility>
 
 #include "pva/core/error.h"
 
@@ -12,21 +12,6 @@ namespace pva::train {
 namespace {
 
 constexpr double unit_tolerance = 1e-3;  // of weights that were stored in 16 bits
-
-/// [latents] norms of the decoder rows; none is 0.
-std::vector<double> decoder_norms(const sae::Sae& loaded) {
-    std::vector<double> norms;
-    double farthest = 0;
-    for (std::size_t j = 0; j < loaded.d_sae; ++j) {
-        double squares = 0;
-        for (const float value : std::span(loaded.W_dec).subspan(j * loaded.d_out, loaded.d_out)) squares += static_cast<double>(value) * value;
-        norms.push_back(std::max(std::sqrt(squares), 1e-8));
-        farthest = std::max(farthest, std::abs(norms.back() - 1));
-    }
-    if (loaded.architecture == sae::Architecture::topk && farthest > unit_tolerance)
-        throw InputError(loaded.source + ": is a topk with decoder rows whose norms are up to " + std::to_string(farthest) + " from 1; making them unit vectors would change which latents are the largest");
-    return norms;
-}
 
 }  // namespace
 
@@ -43,29 +28,29 @@ void check_start(const Settings& settings, const sae::SaeInfo& info) {
     if (settings.kind == Kind::jumprelu && !jumprelu) refuse("is of the form " + word + " and has no thresholds, which --kind jumprelu starts from; say --kind topk or batchtopk");
 }
 
-Parameters parameters_from(const Settings& settings, const sae::Sae& loaded, double scale) {
+Parameters parameters_from(const Settings& settings, sae::Sae&& loaded, double scale) {
     check_start(settings, loaded);
+    const sae::WeightSummary weights = sae::summarize_weights(loaded);
+    const bool topk = loaded.architecture == sae::Architecture::topk;
+    const double farthest = std::max(weights.decoder_norm_max - 1, 1 - weights.decoder_norm_min);
+    if (topk && farthest > unit_tolerance)
+        throw InputError(loaded.source + ": is a topk with decoder rows whose norms are up to " + std::to_string(farthest) + " from 1; making them unit vectors would change which latents are the largest");
+    sae::fold_decoder_norms(loaded, topk);
     const std::size_t d = settings.d;
-    const std::vector<double> norms = decoder_norms(loaded);
     Parameters parameters;
     parameters.encoder = sae::unpack_linear(loaded.W_enc);
-    parameters.decoder = loaded.W_dec;
+    parameters.decoder = std::move(loaded.W_dec);
     parameters.b_enc.resize(settings.latents);
     parameters.threshold.assign(settings.latents, 0.0F);
     for (std::size_t j = 0; j < settings.latents; ++j) {
-        const double norm = norms[j];
         // x W + b_enc - b_in W = (x - b_dec) W + b_enc + (b_dec - b_in) W
         double bias = loaded.b_enc[j];
         for (std::size_t i = 0; i < d; ++i) {
-            float& weight = parameters.encoder[j * d + i];
             const double subtracted = loaded.b_in.empty() ? 0.0 : static_cast<double>(loaded.b_in[i]);
-            bias += (static_cast<double>(loaded.b_dec[i]) - subtracted) * weight;
-            weight = static_cast<float>(weight * norm);
-            float& decoder = parameters.decoder[j * d + i];
-            decoder = static_cast<float>(decoder / norm);
+            bias += (static_cast<double>(loaded.b_dec[i]) - subtracted) * parameters.encoder[j * d + i];
         }
-        parameters.b_enc[j] = static_cast<float>(bias * norm * scale);
-        if (settings.kind == Kind::jumprelu) parameters.threshold[j] = std::max(static_cast<float>(loaded.threshold[j] * norm * scale), smallest_threshold);
+        parameters.b_enc[j] = static_cast<float>(bias * scale);
+        if (settings.kind == Kind::jumprelu) parameters.threshold[j] = std::max(static_cast<float>(loaded.threshold[j] * scale), smallest_threshold);
     }
     for (const float value : loaded.b_dec) parameters.b_dec.push_back(static_cast<float>(value * scale));
     return parameters;

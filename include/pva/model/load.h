@@ -44,9 +44,13 @@ ModelConfig load_config(const ModelFiles& files);
 
 /// Reads configuration and weights. With the fast forward pass the weights lie in `memory`, which processes can share;
 /// every process that shares it calls this. Errors: InputError naming file, field or tensor.
-Model load_model(const ModelFiles& files, const Placement& placement, WeightMemory& memory);
+///
+/// The model computes with `threads` threads; 0: with as many as the tensor library has. Those of the tensor library are set
+/// to this number too, but to one where the fast forward pass, which has a pool of its own, is given a number: they would
+/// wait busily beside it and take processors from it.
+Model load_model(const ModelFiles& files, const Placement& placement, WeightMemory& memory, int threads = 0);
 /// The same with weights in memory of this process alone.
-Model load_model(const ModelFiles& files, const Placement& placement = {});
+Model load_model(const ModelFiles& files, const Placement& placement = {}, int threads = 0);
 /// The same with find_model_files before it.
 Model load_model(const std::string& model, const Placement& placement = {});
 

@@ -27,8 +27,7 @@ std::int64_t fit_batch_size(Context& context, const model::ModelFiles& files, co
 /// where all copies together take less than an eighth of the free memory, for a rank's own memory can have huge pages,
 /// which makes reading it faster. The numbers do not depend on it.
 ///
-/// The model computes with `threads` threads. The tensor library's own are the same ones, but one beside the fast forward pass,
-/// which has a pool of its own: otherwise they would wait busily and take processors from it.
+/// The model computes with `threads` threads.
 model::Model load_model(Context& context, const model::ModelFiles& files, const model::Placement& placement,
                         const PlacementOptions& options, const model::PassSize& size, int threads);
 

@@ -14,7 +14,8 @@ void check_start(const Settings& settings, const sae::SaeInfo& info);
 /// The numbers of `loaded`, which reads rows as the model has them, for unit rows (those times `scale`) and the form of
 /// Parameters: what it subtracts from a row becomes b_dec, its bias changes by the rest; decoder rows become unit vectors,
 /// their norms going into encoder, bias and threshold; thresholds are at least the smallest one. Errors: those of
-/// check_start, and InputError for a topk whose decoder rows are not unit vectors.
-Parameters parameters_from(const Settings& settings, const sae::Sae& loaded, double scale);
+/// check_start, and InputError for a topk whose decoder rows are not unit vectors. Uses `loaded` up: copies of an SAE share
+/// their encoder.
+Parameters parameters_from(const Settings& settings, sae::Sae&& loaded, double scale);
 
 }  // namespace pva::train

@@ -1,13 +1,13 @@
 // SAEs written and read again in both formats, and the files' structure.
 #include <boost/test/unit_test.hpp>
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
 #include <fstream>
 
+#include "../scratch.h"
+#include "made_up_sae.h"
 #include "pva/core/error.h"
 #include "pva/io/array_files.h"
 #include "pva/io/npz.h"
@@ -15,46 +15,19 @@
 #include "pva/io/whole_file.h"
 #include "pva/sae/encode.h"
 #include "pva/sae/load.h"
-#include "pva/sae/save.h"
-#include "rows.h"
 
 using namespace pva;
 namespace fs = std::filesystem;
 
-namespace {
-
-struct Folder {
-    fs::path path = fs::temp_directory_path() / ("pva_saved_" + std::to_string(::getpid()));
-    Folder() { fs::create_directories(path); }
-    ~Folder() { fs::remove_all(path); }
-    std::string operator/(const std::string& name) const { return (path / name).string(); }
-};
-
-sae::SavedSae made_up(sae::Architecture architecture) {
-    sae::SavedSae saved;
-    saved.architecture = architecture;
-    saved.d_in = 24;
-    saved.d_sae = 70;
-    saved.k = architecture == sae::Architecture::topk ? 5 : 0;
-    saved.encoder = test::normal_numbers(1, 24 * 70, 0.3);
-    saved.b_enc = test::normal_numbers(2, 70, 0.1);
-    saved.W_dec = test::normal_numbers(3, 24 * 70, 0.2);
-    saved.b_dec = test::normal_numbers(4, 24, 0.5);
-    if (saved.k == 0) saved.threshold.assign(70, 0.8F);
-    return saved;
-}
-
-}  // namespace
-
 BOOST_AUTO_TEST_SUITE(saved)
 
 BOOST_AUTO_TEST_CASE(saelens_folders_come_back_bit_for_bit) {
-    const Folder folder;
+    const Scratch folder;
     for (const auto architecture : {sae::Architecture::topk, sae::Architecture::jumprelu}) {
-        const sae::SavedSae saved = made_up(architecture);
+        const sae::SavedSae saved = test::made_up_sae(architecture);
         const sae::Sae direct = sae::to_sae(saved);
-        sae::save_saelens(folder / "layer_3", saved, {"a-model", "blocks.3.hook_resid_post", true, 128, "texts", {{"pva_training", {{"steps", 7}}}}});
-        const sae::Sae loaded = sae::load(sae::identify(folder / "layer_3"));
+        sae::save_saelens(folder.file("layer_3"), saved, {"a-model", "blocks.3.hook_resid_post", true, 128, "texts", {{"pva_training", {{"steps", 7}}}}});
+        const sae::Sae loaded = sae::load(sae::identify(folder.file("layer_3")));
         BOOST_TEST(loaded.site == "resid_post");
         BOOST_TEST(*loaded.layer == 3U);
         BOOST_TEST(loaded.model == "a-model");
@@ -72,10 +45,10 @@ BOOST_AUTO_TEST_CASE(saelens_folders_come_back_bit_for_bit) {
 }
 
 BOOST_AUTO_TEST_CASE(params_npz_has_the_same_codes_without_subtracting) {
-    const Folder folder;
-    const sae::SavedSae saved = made_up(sae::Architecture::jumprelu);
-    sae::save_gemma_scope(folder / "layer_5/params.npz", saved);
-    const sae::Sae loaded = sae::load(sae::identify(folder / "layer_5"));
+    const Scratch folder;
+    const sae::SavedSae saved = test::made_up_sae(sae::Architecture::jumprelu);
+    sae::save_gemma_scope(folder.file("layer_5/params.npz"), saved);
+    const sae::Sae loaded = sae::load(sae::identify(folder.file("layer_5")));
     BOOST_TEST(*loaded.layer == 5U);
     BOOST_TEST(loaded.b_in.empty());
     const sae::Sae direct = sae::to_sae(saved);
@@ -86,17 +59,17 @@ BOOST_AUTO_TEST_CASE(params_npz_has_the_same_codes_without_subtracting) {
     double most = 0;
     for (std::size_t e = 0; e < a.values.size(); ++e) most = std::max(most, std::abs(static_cast<double>(a.values[e]) - b.values[e]));
     BOOST_TEST(most < 1e-5);
-    BOOST_CHECK_THROW(sae::save_gemma_scope(folder / "no.npz", made_up(sae::Architecture::topk)), InternalError);
+    BOOST_CHECK_THROW(sae::save_gemma_scope(folder.file("no.npz"), test::made_up_sae(sae::Architecture::topk)), InternalError);
 }
 
 BOOST_AUTO_TEST_CASE(arrays_of_both_files_are_what_was_written) {
-    const Folder folder;
+    const Scratch folder;
     const std::vector<float> values = test::normal_numbers(5, 6, 1);
     const std::vector<std::int64_t> numbers = {-1, 0, std::int64_t{1} << 40};
     const std::vector<float> none;
     const std::vector<io::NamedArray> arrays = {{"b", {2, 3}, std::span<const float>(values)}, {"a", {3}, std::span<const std::int64_t>(numbers)}, {"none", {0, 4}, std::span<const float>(none)}};
-    io::write_safetensors(folder / "x.safetensors", arrays, {{"key", "text with \" and \n"}});
-    const io::SafetensorsFile file(folder / "x.safetensors");
+    io::write_safetensors(folder.file("x.safetensors"), arrays, {{"key", "text with \" and \n"}});
+    const io::SafetensorsFile file(folder.file("x.safetensors"));
     BOOST_TEST((file.names() == std::vector<std::string>{"a", "b", "none"}));
     BOOST_TEST((file.entry("b").shape == std::vector<std::int64_t>{2, 3}));
     BOOST_TEST(file.entry("b").dtype == "F32");
@@ -105,31 +78,31 @@ BOOST_AUTO_TEST_CASE(arrays_of_both_files_are_what_was_written) {
     BOOST_TEST(std::equal(file.bytes("a").begin(), file.bytes("a").end(), std::as_bytes(std::span(numbers)).begin()));
 
     const std::vector<io::NamedArray> floats = {arrays[0], {"one", {1}, std::span<const float>(values).first(1)}};
-    io::write_npz(folder / "x.npz", floats);
-    const io::NpzFile npz(folder / "x.npz");
+    io::write_npz(folder.file("x.npz"), floats);
+    const io::NpzFile npz(folder.file("x.npz"));
     BOOST_TEST((npz.find("b")->shape == std::vector<std::uint64_t>{2, 3}));
     BOOST_TEST(npz.read(*npz.find("b")) == values);
     BOOST_TEST(npz.read(*npz.find("one")) == std::vector<float>{values[0]});
 
-    BOOST_CHECK_THROW(io::write_npz(folder / "y.npz", arrays), InternalError);
+    BOOST_CHECK_THROW(io::write_npz(folder.file("y.npz"), arrays), InternalError);
     const std::vector<io::NamedArray> twice = {arrays[0], arrays[0]};
-    BOOST_CHECK_THROW(io::write_safetensors(folder / "y", twice), InternalError);
+    BOOST_CHECK_THROW(io::write_safetensors(folder.file("y"), twice), InternalError);
     const std::vector<io::NamedArray> wrong = {{"b", {7}, std::span<const float>(values)}};
-    BOOST_CHECK_THROW(io::write_safetensors(folder / "y", wrong), InternalError);
+    BOOST_CHECK_THROW(io::write_safetensors(folder.file("y"), wrong), InternalError);
 }
 
 BOOST_AUTO_TEST_CASE(a_file_is_there_whole_or_not_at_all) {
-    const Folder folder;
-    io::write_whole_file(folder / "deep/er/file", "old");
+    const Scratch folder;
+    io::write_whole_file(folder.file("deep/er/file"), "old");
     {
-        io::WholeFile file(folder / "deep/er/file");
+        io::WholeFile file(folder.file("deep/er/file"));
         file.write("half of the n");
     }
-    std::ifstream file(folder / "deep/er/file");
+    std::ifstream file(folder.file("deep/er/file"));
     BOOST_TEST(std::string(std::istreambuf_iterator<char>(file), {}) == "old");
-    BOOST_TEST(!fs::exists(folder / "deep/er/file.part"));
-    io::write_whole_file(folder / "plain", "x");
-    BOOST_CHECK_THROW(io::write_whole_file(folder / "plain/below", "x"), IoError);
+    BOOST_TEST(!fs::exists(folder.file("deep/er/file.part")));
+    io::write_whole_file(folder.file("plain"), "x");
+    BOOST_CHECK_THROW(io::write_whole_file(folder.file("plain/below"), "x"), IoError);
 }
 
 BOOST_AUTO_TEST_SUITE_END()

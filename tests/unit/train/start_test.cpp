@@ -3,13 +3,13 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 #include "pva/core/error.h"
 #include "pva/kernels/thread_pool.h"
+#include "made_up_sae.h"
 #include "pva/sae/encode.h"
-#include "pva/sae/save.h"
 #include "pva/train/start.h"
-#include "rows.h"
 
 using namespace pva;
 
@@ -20,16 +20,7 @@ constexpr std::size_t n_latents = 70;
 constexpr double scale = 0.37;
 
 sae::SavedSae made_up(sae::Architecture architecture, bool unit_rows) {
-    sae::SavedSae saved;
-    saved.architecture = architecture;
-    saved.d_in = d;
-    saved.d_sae = n_latents;
-    saved.k = architecture == sae::Architecture::topk ? 5 : 0;
-    saved.encoder = test::normal_numbers(1, d * n_latents, 0.3);
-    saved.b_enc = test::normal_numbers(2, n_latents, 0.1);
-    saved.W_dec = test::normal_numbers(3, d * n_latents, 0.2);
-    saved.b_dec = test::normal_numbers(4, d, 0.5);
-    if (saved.k == 0) saved.threshold.assign(n_latents, 0.8F);
+    sae::SavedSae saved = test::made_up_sae(architecture);
     for (std::size_t j = 0; unit_rows && j < n_latents; ++j) {
         const auto row = std::span(saved.W_dec).subspan(j * d, d);
         double squares = 0;
@@ -70,20 +61,25 @@ BOOST_AUTO_TEST_SUITE(start)
 
 BOOST_AUTO_TEST_CASE(no_step_leaves_the_sae_as_it_was) {
     for (const auto& [architecture, kind] : {std::pair(sae::Architecture::topk, train::Kind::topk), std::pair(sae::Architecture::jumprelu, train::Kind::jumprelu)}) {
-        const sae::Sae loaded = sae::to_sae(made_up(architecture, true));
+        const sae::SavedSae saved = made_up(architecture, true);
+        const sae::Sae loaded = sae::to_sae(saved);
         const train::Settings settings = settings_of(kind);
-        const train::Parameters parameters = train::parameters_from(settings, loaded, scale);
+        const train::Parameters parameters = train::parameters_from(settings, sae::to_sae(saved), scale);
         BOOST_TEST(parameters.b_dec[3] == static_cast<float>(loaded.b_dec[3] * scale));
         BOOST_TEST(farthest(loaded, finished(settings, parameters)) < 1e-5);
     }
 }
 
 BOOST_AUTO_TEST_CASE(what_is_subtracted_and_decoder_norms_are_folded) {
-    sae::Sae loaded = sae::to_sae(made_up(sae::Architecture::jumprelu, false));
+    const sae::SavedSae saved = made_up(sae::Architecture::jumprelu, false);
     const train::Settings settings = settings_of(train::Kind::jumprelu);
     for (const bool subtracts_nothing : {false, true}) {
-        if (subtracts_nothing) loaded.b_in.clear();  // Gemma Scope's form; another SAE than before
-        const train::Parameters parameters = train::parameters_from(settings, loaded, scale);
+        sae::Sae loaded = sae::to_sae(saved);
+        sae::Sae used_up = sae::to_sae(saved);
+        for (sae::Sae* one : {&loaded, &used_up}) {
+            if (subtracts_nothing) one->b_in.clear();  // Gemma Scope's form; another SAE than before
+        }
+        const train::Parameters parameters = train::parameters_from(settings, std::move(used_up), scale);
         for (std::size_t j = 0; j < n_latents; ++j) {
             double squares = 0;
             for (std::size_t i = 0; i < d; ++i) squares += static_cast<double>(parameters.decoder[j * d + i]) * parameters.decoder[j * d + i];
@@ -104,27 +100,27 @@ BOOST_AUTO_TEST_CASE(thresholds_stay_above_zero) {
 }
 
 BOOST_AUTO_TEST_CASE(what_does_not_fit_is_refused) {
-    const sae::Sae topk = sae::to_sae(made_up(sae::Architecture::topk, true));
-    const auto refused = [](const std::string& part, const train::Settings& settings, const sae::Sae& loaded) {
-        BOOST_CHECK_EXCEPTION(train::parameters_from(settings, loaded, scale), InputError, [&](const InputError& error) { return std::string(error.what()).find(part) != std::string::npos; });
+    const auto topk = [] { return sae::to_sae(made_up(sae::Architecture::topk, true)); };
+    const auto refused = [](const std::string& part, const train::Settings& settings, sae::Sae loaded) {
+        BOOST_CHECK_EXCEPTION(train::parameters_from(settings, std::move(loaded), scale), InputError, [&](const InputError& error) { return std::string(error.what()).find(part) != std::string::npos; });
     };
-    refused("no thresholds", settings_of(train::Kind::jumprelu), topk);
+    refused("no thresholds", settings_of(train::Kind::jumprelu), topk());
     refused("would change which latents are the largest", settings_of(train::Kind::topk), sae::to_sae(made_up(sae::Architecture::topk, false)));
     train::Settings wrong = settings_of(train::Kind::topk);
     wrong.latents = 71;
-    refused("--latents 70", wrong, topk);
+    refused("--latents 70", wrong, topk());
     wrong = settings_of(train::Kind::topk);
     wrong.d = 32;
-    refused("width 24", wrong, topk);
-    sae::Sae odd = topk;
+    refused("width 24", wrong, topk());
+    sae::Sae odd = topk();
     odd.architecture = sae::Architecture::groupmax;
-    refused("groupmax", settings_of(train::Kind::topk), odd);
-    odd = topk;
+    refused("groupmax", settings_of(train::Kind::topk), std::move(odd));
+    odd = topk();
     odd.normalization = sae::Normalization::layer_norm;
-    refused("normalizes every row", settings_of(train::Kind::topk), odd);
-    odd = topk;
+    refused("normalizes every row", settings_of(train::Kind::topk), std::move(odd));
+    odd = topk();
     odd.transcoder = true;
-    refused("transcoder", settings_of(train::Kind::topk), odd);
+    refused("transcoder", settings_of(train::Kind::topk), std::move(odd));
 }
 
 BOOST_AUTO_TEST_SUITE_END()
