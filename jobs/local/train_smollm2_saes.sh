@@ -10,7 +10,7 @@
 #   DATA   folder of the study (default: data/smollm2): phases 0 to 1.1 of jobs/local/real_study.sh, which make the split
 #   OUT    default ~/.cache/pva/smollm2-saes; those of the first training are in OUT/text
 #
-# The model comes from jobs/local/get_smollm2.sh, the executable from jobs/local/build.sh. On two cores it takes an hour and three quarters.
+# The model comes from jobs/local/get_smollm2.sh, the executable from jobs/local/build.sh. On two cores it takes one to two hours.
 set -euo pipefail
 if (($# < 1)) || [[ $1 == -h || $1 == --help ]]; then
     sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p}' "${BASH_SOURCE[0]}"

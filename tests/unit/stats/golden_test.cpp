@@ -1,13 +1,12 @@
 // Agreement with SciPy, scikit-learn and brute force: tests/golden/stats.json (made by
 // tests/reference/stats/make_golden.py).
-#include <algorithm>
 #include <boost/test/unit_test.hpp>
-#include <cmath>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
 #include "../golden_document.h"
+#include "close_to.h"
 #include "pva/stats/classification.h"
 #include "pva/stats/intervals.h"
 #include "pva/stats/moments.h"
@@ -23,14 +22,6 @@ namespace {
 const json& golden() {
     static const json document = golden_document("stats.json");
     return document;
-}
-
-// 1e-10 relative. `scale` widens it to an absolute error where the input's rounding allows no relative one.
-void expect_close(double computed, const json& expected, const std::string& what, double scale = 0) {
-    const double reference = expected.get<double>();
-    const double error = std::fabs(computed - reference);
-    BOOST_CHECK_MESSAGE(error <= 1e-10 * std::max(std::fabs(reference), scale),
-                        what << ": computed " << computed << ", expected " << reference << ", difference " << error);
 }
 
 void expect_counts(const ConfusionCounts& c, const json& expected, const std::string& what) {

@@ -1,6 +1,5 @@
 // Exact tests, trends, curves, power, corrections and bootstraps over problems against SciPy, scikit-learn and
 // statsmodels: tests/golden/stats_phase3.json (made by tests/reference/stats/make_phase3_golden.py).
-#include <algorithm>
 #include <boost/test/unit_test.hpp>
 #include <cmath>
 #include <nlohmann/json.hpp>
@@ -8,6 +7,7 @@
 #include <vector>
 
 #include "../golden_document.h"
+#include "close_to.h"
 #include "pva/stats/binomial_test.h"
 #include "pva/stats/cluster_bootstrap.h"
 #include "pva/stats/curves.h"
@@ -26,21 +26,6 @@ namespace {
 const json& golden() {
     static const json document = golden_document("stats_phase3.json");
     return document;
-}
-
-// 1e-10 relative; `scale` widens it to an absolute error where the figure is a difference of larger ones.
-void expect_close(double computed, const json& expected, const std::string& what, double scale = 0) {
-    const double reference = expected.get<double>();
-    const double error = std::fabs(computed - reference);
-    BOOST_CHECK_MESSAGE(error <= 1e-10 * std::max(std::fabs(reference), scale),
-                        what << ": computed " << computed << ", expected " << reference << ", difference " << error);
-}
-
-void expect_close(const std::vector<double>& computed, const json& expected, const std::string& what) {
-    BOOST_REQUIRE_MESSAGE(computed.size() == expected.size(),
-                          what << ": " << computed.size() << " values, expected " << expected.size());
-    for (std::size_t i = 0; i < computed.size(); ++i)
-        expect_close(computed[i], expected[i], what + " " + std::to_string(i));
 }
 
 constexpr std::pair<Alternative, const char*> sides[] = {
