@@ -67,9 +67,10 @@ add_library(Torch::cpu SHARED IMPORTED GLOBAL)
 set_target_properties(Torch::cpu PROPERTIES IMPORTED_LOCATION ${pva_torch_root}/lib/libtorch_cpu.so
   INTERFACE_LINK_LIBRARIES Torch::c10)
 file(GLOB pva_wheel_cuda ${pva_torch_root}/../nvidia/*/include)
-find_path(PVA_CUDA_INCLUDE cuda_runtime_api.h HINTS ${pva_wheel_cuda} $ENV{CUDA_HOME}/include PATHS /usr/local/cuda/include)
+# cuda_runtime.h includes crt/host_config.h, which a wheel of its own (nvidia-cuda-crt) brings.
+find_path(PVA_CUDA_INCLUDE crt/host_config.h HINTS ${pva_wheel_cuda} $ENV{CUDA_HOME}/include PATHS /usr/local/cuda/include)
 file(GLOB pva_cudart ${pva_torch_root}/lib/libcudart*.so* ${PVA_CUDA_INCLUDE}/../lib/libcudart.so* ${PVA_CUDA_INCLUDE}/../lib64/libcudart.so*)
-if(PVA_CUDA_INCLUDE AND pva_cudart AND EXISTS ${pva_torch_root}/lib/libtorch_cuda.so AND EXISTS ${pva_torch_root}/include/ATen/cuda/CUDAGraph.h)
+if(EXISTS "${PVA_CUDA_INCLUDE}/cuda_runtime_api.h" AND EXISTS "${PVA_CUDA_INCLUDE}/crt/host_config.h" AND pva_cudart AND EXISTS ${pva_torch_root}/lib/libtorch_cuda.so AND EXISTS ${pva_torch_root}/include/ATen/cuda/CUDAGraph.h)
   list(GET pva_cudart 0 pva_cudart)
   add_library(Torch::cuda SHARED IMPORTED GLOBAL)
   set_target_properties(Torch::cuda PROPERTIES IMPORTED_LOCATION ${pva_torch_root}/lib/libtorch_cuda.so

@@ -69,15 +69,17 @@ if ((${#missing[@]})); then
 fi
 
 # --- libtorch --------------------------------------------------------------------------------------------------------
-# The wheel is the CUDA build; without an NVIDIA driver two small CUDA libraries are enough to load its CPU part.
-cuda_packages=('nvidia-cuda-runtime==13.0.*' 'nvidia-cuda-cupti==13.0.*')
+# The wheel is the CUDA build; without an NVIDIA driver two small CUDA libraries are enough to load its CPU part. cuda_headers
+# are for building the library that records CUDA graphs.
+cuda_headers='nvidia-cuda-crt==13.0.*'
+cuda_packages=('nvidia-cuda-runtime==13.0.*' 'nvidia-cuda-cupti==13.0.*' "$cuda_headers")
 if [[ -e /proc/driver/nvidia/version ]] || [[ -e /dev/nvidiactl ]]; then with_gpu=1; else with_gpu=0; fi
 if [[ ! -e $target/torch/lib/libtorch_cpu.so ]] || { ((with_gpu)) && [[ ! -e $target/with-cuda ]]; }; then
     mkdir -p "$cache"
     rm -rf "$target.new"
     say "fetching libtorch $torch_version (about 550 MB; with a GPU about 3 GB) into $target"
     if ((with_gpu)); then
-        python3 -m pip install --quiet --no-compile --root-user-action=ignore --target "$target.new" "torch==$torch_version"
+        python3 -m pip install --quiet --no-compile --root-user-action=ignore --target "$target.new" "torch==$torch_version" "$cuda_headers"
         touch "$target.new/with-cuda"
     else
         python3 -m pip install --quiet --no-deps --no-compile --root-user-action=ignore --target "$target.new" "torch==$torch_version" "${cuda_packages[@]}"

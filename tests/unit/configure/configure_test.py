@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """The configure step stops with one message that names the remedy: serial HDF5, missing MPI, libtorch of the old C++ ABI,
-no libtorch. Made with small fake libraries. Python's standard library only.
+no libtorch; and optional CUDA headers are taken whole or left out. Made with small fake libraries. Python's standard library only.
 
 configure_test.py --source DIR --cmake CMAKE --cxx COMPILER --cc COMPILER
 """
@@ -50,6 +50,20 @@ def expect(title, words, *options):
         print(f"ok      {title}")
 
 
+def expect_said(title, words, said, *options):
+    """The step succeeds, and says the words or does not."""
+    global passed, failed
+    build = os.path.join(folder, title.replace(" ", "_"))
+    result = subprocess.run([arguments.cmake, "-S", arguments.source, "-B", build, "-DCMAKE_CXX_COMPILER=" + arguments.cxx,
+                             "-DCMAKE_C_COMPILER=" + arguments.cc, *options], capture_output=True, text=True)
+    if result.returncode == 0 and (words in result.stdout) == said:
+        passed += 1
+        print(f"ok      {title}")
+    else:
+        failed += 1
+        print(f"FAILED  {title}: code {result.returncode}\n{result.stdout[-800:]}{result.stderr[-1500:]}")
+
+
 serial = os.path.join(folder, "serial")
 make(os.path.join(serial, "include", "hdf5.h"), "typedef long hid_t; typedef int herr_t;\n")
 library(os.path.join(serial, "lib", "libhdf5.so"), "extern \"C\" int H5Pcreate(int) { return 0; }\n")
@@ -63,6 +77,20 @@ library(os.path.join(old, "lib", "libc10.so"), check_fail, "-D_GLIBCXX_USE_CXX11
 library(os.path.join(old, "lib", "libtorch_cpu.so"), "int unused;\n")
 expect("libtorch of the old ABI", ["new C++ ABI", "cxx11 ABI", "jobs/local/setup.sh"], "-DPVA_LIBTORCH=" + old)
 expect("no libtorch", ["libtorch not found", "jobs/local/setup.sh", "PVA_LIBTORCH"], "-DPVA_LIBTORCH=" + os.path.join(folder, "nothing"))
+# A wheel's CUDA headers without those that they include: the optional library is left out, all else is built.
+torch = os.path.join(folder, "torch")
+for header in ("ATen/ATen.h", "ATen/cuda/CUDAGraph.h", "torch/csrc/api/include/torch/all.h"):
+    make(os.path.join(torch, "include", header))
+make(os.path.join(torch, "include", "torch", "headeronly", "version.h"), "#define TORCH_VERSION_MAJOR 2\n#define TORCH_VERSION_MINOR 11\n#define TORCH_VERSION_PATCH 0\n")
+library(os.path.join(torch, "lib", "libc10.so"), check_fail)
+for name in ("torch_cpu", "torch_cuda", "c10_cuda", "cudart"):
+    library(os.path.join(torch, "lib", f"lib{name}.so"), "int unused;\n")
+headers = os.path.join(folder, "headers")
+make(os.path.join(headers, "cuda_runtime_api.h"))
+left_out = "--cuda-graphs will not be there"
+expect_said("CUDA headers without crt", left_out, True, "-DPVA_LIBTORCH=" + torch, "-DPVA_CUDA_INCLUDE=" + headers)
+make(os.path.join(headers, "crt", "host_config.h"))
+expect_said("whole CUDA headers", left_out, False, "-DPVA_LIBTORCH=" + torch, "-DPVA_CUDA_INCLUDE=" + headers)
 shutil.rmtree(folder)
 print(f"{passed} passed, {failed} failed")
 sys.exit(1 if failed else 0)
