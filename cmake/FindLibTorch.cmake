@@ -61,7 +61,8 @@ string(REGEX MATCHALL "[0-9]+" pva_torch_numbers "${pva_torch_version_lines}")
 list(JOIN pva_torch_numbers "." PVA_TORCH_VERSION_FOUND)
 
 add_library(Torch::c10 SHARED IMPORTED GLOBAL)
-set_target_properties(Torch::c10 PROPERTIES IMPORTED_LOCATION ${pva_torch_root}/lib/libc10.so
+# libtorch is built with NDEBUG, and without it classes of its headers (at::RecordFunction) have one member more.
+set_target_properties(Torch::c10 PROPERTIES IMPORTED_LOCATION ${pva_torch_root}/lib/libc10.so INTERFACE_COMPILE_DEFINITIONS NDEBUG
   INTERFACE_INCLUDE_DIRECTORIES "${pva_torch_root}/include;${pva_torch_root}/include/torch/csrc/api/include")
 add_library(Torch::cpu SHARED IMPORTED GLOBAL)
 set_target_properties(Torch::cpu PROPERTIES IMPORTED_LOCATION ${pva_torch_root}/lib/libtorch_cpu.so
