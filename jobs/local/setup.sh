@@ -12,7 +12,7 @@ set -euo pipefail
 
 torch_version=2.11.0
 packages=(
-    g++ cmake ninja-build ccache git pkg-config ca-certificates
+    g++ cmake ninja-build ccache git pkg-config ca-certificates curl
     openmpi-bin libopenmpi-dev libhdf5-openmpi-dev
     libboost-program-options-dev libboost-test-dev libboost-dev
     librandom123-dev libsentencepiece-dev libpcre2-dev libicu-dev nlohmann-json3-dev libssl-dev libxxhash-dev zlib1g-dev liblinear-dev

@@ -34,7 +34,7 @@ def library(path, source, *flags):
 def expect(title, words, *options):
     global passed, failed
     build = os.path.join(folder, title.replace(" ", "_"))
-    result = subprocess.run([arguments.cmake, "-S", arguments.source, "-B", build, "-DCMAKE_CXX_COMPILER=" + arguments.cxx,
+    result = subprocess.run([arguments.cmake, "-G", "Ninja", "-S", arguments.source, "-B", build, "-DCMAKE_CXX_COMPILER=" + arguments.cxx,
                              "-DCMAKE_C_COMPILER=" + arguments.cc, *options], capture_output=True, text=True)
     text = " ".join(result.stderr.split())
     problems = [word for word in words if word not in text]
@@ -54,7 +54,7 @@ def expect_said(title, words, said, *options):
     """The step succeeds, and says the words or does not."""
     global passed, failed
     build = os.path.join(folder, title.replace(" ", "_"))
-    result = subprocess.run([arguments.cmake, "-S", arguments.source, "-B", build, "-DCMAKE_CXX_COMPILER=" + arguments.cxx,
+    result = subprocess.run([arguments.cmake, "-G", "Ninja", "-S", arguments.source, "-B", build, "-DCMAKE_CXX_COMPILER=" + arguments.cxx,
                              "-DCMAKE_C_COMPILER=" + arguments.cc, *options], capture_output=True, text=True)
     if result.returncode == 0 and (words in result.stdout) == said:
         passed += 1
