@@ -102,7 +102,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=8)
     parser.add_argument("--max-new-tokens", type=int, default=0)
     parser.add_argument("--problem-count", type=int, default=0, help="the first so many only")
-    parser.add_argument("--kernels-bench", type=pathlib.Path, help="build/release/tests/kernels_bench: measures what the machine can do")
+    parser.add_argument("--kernels-bench", type=pathlib.Path, help="build/release/bin/kernels_bench: measures what the machine can do")
     parser.add_argument("--without-scaling", action="store_true", help="leave out the runs with one and with two ranks of one thread")
     parser.add_argument("--peer", default="")
     arguments = parser.parse_args()

@@ -1,7 +1,9 @@
-// A golden file of tests/golden, read once.
+// A golden file of tests/golden, read once, and agreement with its figures.
 #pragma once
 
+#include <algorithm>
 #include <boost/test/unit_test.hpp>
+#include <cmath>
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <string>
@@ -12,4 +14,12 @@ inline nlohmann::json golden_document(const std::string& name) {
     std::ifstream file(path);
     BOOST_REQUIRE_MESSAGE(file, "cannot read " << path);
     return nlohmann::json::parse(file);
+}
+
+/// 1e-10 relative; `scale` widens it to an absolute error where rounding allows no relative one: a difference of larger figures.
+inline void expect_close(double computed, const nlohmann::json& expected, const std::string& what, double scale) {
+    const double reference = expected.get<double>();
+    const double error = std::fabs(computed - reference);
+    BOOST_CHECK_MESSAGE(error <= 1e-10 * std::max(std::fabs(reference), scale),
+                        what << ": computed " << computed << ", expected " << reference << ", difference " << error);
 }

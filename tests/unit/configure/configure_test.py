@@ -31,37 +31,41 @@ def library(path, source, *flags):
     subprocess.run([arguments.cxx, "-shared", "-fPIC", "-o", path, make(path + ".cpp", source), *flags], check=True)
 
 
-def expect(title, words, *options):
-    global passed, failed
+def configure(title, options):
     build = os.path.join(folder, title.replace(" ", "_"))
-    result = subprocess.run([arguments.cmake, "-G", "Ninja", "-S", arguments.source, "-B", build, "-DCMAKE_CXX_COMPILER=" + arguments.cxx,
-                             "-DCMAKE_C_COMPILER=" + arguments.cc, *options], capture_output=True, text=True)
+    return subprocess.run([arguments.cmake, "-G", "Ninja", "-S", arguments.source, "-B", build, "-DCMAKE_CXX_COMPILER=" + arguments.cxx,
+                           "-DCMAKE_C_COMPILER=" + arguments.cc, *options], capture_output=True, text=True)
+
+
+def report(title, problems, output):
+    global passed, failed
+    if problems:
+        failed += 1
+        print(f"FAILED  {title}: {problems}\n{output[-1500:]}")
+    else:
+        passed += 1
+        print(f"ok      {title}")
+
+
+def expect(title, words, *options):
+    """The step fails with one error that says the words."""
+    result = configure(title, options)
     text = " ".join(result.stderr.split())
     problems = [word for word in words if word not in text]
     if result.returncode == 0:
         problems.append("(the step did not fail)")
     if result.stderr.count("CMake Error") != 1:
         problems.append(f"({result.stderr.count('CMake Error')} errors instead of one)")
-    if problems:
-        failed += 1
-        print(f"FAILED  {title}: {problems}\n{result.stderr[-1500:]}")
-    else:
-        passed += 1
-        print(f"ok      {title}")
+    report(title, problems, result.stderr)
 
 
 def expect_said(title, words, said, *options):
     """The step succeeds, and says the words or does not."""
-    global passed, failed
-    build = os.path.join(folder, title.replace(" ", "_"))
-    result = subprocess.run([arguments.cmake, "-G", "Ninja", "-S", arguments.source, "-B", build, "-DCMAKE_CXX_COMPILER=" + arguments.cxx,
-                             "-DCMAKE_C_COMPILER=" + arguments.cc, *options], capture_output=True, text=True)
-    if result.returncode == 0 and (words in result.stdout) == said:
-        passed += 1
-        print(f"ok      {title}")
-    else:
-        failed += 1
-        print(f"FAILED  {title}: code {result.returncode}\n{result.stdout[-800:]}{result.stderr[-1500:]}")
+    result = configure(title, options)
+    problems = [] if result.returncode == 0 else [f"(code {result.returncode})"]
+    if (words in result.stdout) != said:
+        problems.append(words)
+    report(title, problems, result.stdout + result.stderr)
 
 
 serial = os.path.join(folder, "serial")

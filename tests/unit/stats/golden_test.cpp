@@ -5,7 +5,6 @@
 #include <string>
 #include <vector>
 
-#include "../golden_document.h"
 #include "close_to.h"
 #include "pva/stats/classification.h"
 #include "pva/stats/intervals.h"

@@ -6,7 +6,6 @@
 #include <string>
 #include <vector>
 
-#include "../golden_document.h"
 #include "close_to.h"
 #include "pva/stats/binomial_test.h"
 #include "pva/stats/cluster_bootstrap.h"

@@ -5,9 +5,8 @@
 #include <cmath>
 #include <utility>
 
-#include "pva/core/error.h"
-#include "pva/kernels/thread_pool.h"
 #include "made_up_sae.h"
+#include "pva/core/error.h"
 #include "pva/sae/encode.h"
 #include "pva/train/start.h"
 
@@ -74,18 +73,18 @@ BOOST_AUTO_TEST_CASE(what_is_subtracted_and_decoder_norms_are_folded) {
     const sae::SavedSae saved = made_up(sae::Architecture::jumprelu, false);
     const train::Settings settings = settings_of(train::Kind::jumprelu);
     for (const bool subtracts_nothing : {false, true}) {
-        sae::Sae loaded = sae::to_sae(saved);
-        sae::Sae used_up = sae::to_sae(saved);
-        for (sae::Sae* one : {&loaded, &used_up}) {
-            if (subtracts_nothing) one->b_in.clear();  // Gemma Scope's form; another SAE than before
-        }
-        const train::Parameters parameters = train::parameters_from(settings, std::move(used_up), scale);
+        const auto make = [&] {
+            sae::Sae loaded = sae::to_sae(saved);
+            if (subtracts_nothing) loaded.b_in.clear();  // Gemma Scope's form; another SAE than before
+            return loaded;
+        };
+        const train::Parameters parameters = train::parameters_from(settings, make(), scale);
         for (std::size_t j = 0; j < n_latents; ++j) {
             double squares = 0;
             for (std::size_t i = 0; i < d; ++i) squares += static_cast<double>(parameters.decoder[j * d + i]) * parameters.decoder[j * d + i];
             BOOST_TEST(std::abs(std::sqrt(squares) - 1) < 1e-6);
         }
-        BOOST_TEST(farthest(loaded, finished(settings, parameters)) < 1e-5);
+        BOOST_TEST(farthest(make(), finished(settings, parameters)) < 1e-5);
     }
 }
 
