@@ -1,8 +1,6 @@
 // The result-file mechanism at any number of ranks: creation, adoption, refusal, torn units, segments, layout, reading.
 #include <boost/test/unit_test.hpp>
 
-#include <unistd.h>
-
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
@@ -14,6 +12,7 @@
 #include "pva/io/reader.h"
 #include "pva/io/result_file.h"
 #include "pva/mpi/agree.h"
+#include "shared_scratch.h"
 
 namespace fs = std::filesystem;
 using namespace pva;
@@ -39,23 +38,6 @@ const io::FileSchema& ragged_schema() {
          {"value", io::h5::Element::f32, {"values"}, io::Filled::at_end, "1", "values of all items", ""}}};
     return value;
 }
-
-/// A folder of this test process group, removed by rank 0 at the end of the case.
-struct Folder {
-    Folder() {
-        path = mpi::on_first_rank(test_world(), [] {
-            std::string pattern = (fs::temp_directory_path() / "pva_test_XXXXXX").string();
-            if (mkdtemp(pattern.data()) == nullptr) throw IoError("mkdtemp failed");
-            return pattern;
-        });
-    }
-    ~Folder() {
-        test_world().barrier();
-        std::error_code ignored;
-        if (test_world().rank() == 0) fs::remove_all(path, ignored);
-    }
-    std::string path;
-};
 
 io::RunPlan plan_for(const std::string& folder, std::int64_t n, std::int64_t seed = 1) {
     io::RunPlan plan;
@@ -124,7 +106,7 @@ void check_content(const std::string& path, std::int64_t n) {
 
 BOOST_AUTO_TEST_CASE(write_publish_and_find_again) {
     for (const std::int64_t n : {1, 2, 7}) {  // with 4 ranks: more ranks than units
-        Folder folder;
+        SharedScratch folder;
         const io::RunPlan plan = plan_for(folder.path, n);
         io::OpenedResult opened = io::open_result_file(test_world(), quiet(), plan, at_creation(n));
         BOOST_REQUIRE(opened.file);
@@ -149,7 +131,7 @@ BOOST_AUTO_TEST_CASE(write_publish_and_find_again) {
 
 BOOST_AUTO_TEST_CASE(an_interrupted_run_is_taken_up) {
     const std::int64_t n = 11;
-    Folder folder;
+    SharedScratch folder;
     const io::RunPlan plan = plan_for(folder.path, n);
     {
         io::OpenedResult opened = io::open_result_file(test_world(), quiet(), plan, at_creation(n));
@@ -186,7 +168,7 @@ BOOST_AUTO_TEST_CASE(an_interrupted_run_is_taken_up) {
 
 BOOST_AUTO_TEST_CASE(other_settings_are_refused_by_name) {
     const std::int64_t n = 4;
-    Folder folder;
+    SharedScratch folder;
     {
         io::OpenedResult opened = io::open_result_file(test_world(), quiet(), plan_for(folder.path, n, 1), at_creation(n));
         opened.file->leave_unfinished();
@@ -213,7 +195,7 @@ BOOST_AUTO_TEST_CASE(other_settings_are_refused_by_name) {
 
 BOOST_AUTO_TEST_CASE(a_run_that_is_held_is_refused) {
     const std::int64_t n = 3;
-    Folder folder;
+    SharedScratch folder;
     io::OpenedResult held = io::open_result_file(test_world(), quiet(), plan_for(folder.path, n), at_creation(n));
     BOOST_CHECK_THROW(io::open_result_file(test_world(), quiet(), plan_for(folder.path, n), at_creation(n)), mpi::AgreedError);
     // Another seed may run beside a live one.
@@ -224,7 +206,7 @@ BOOST_AUTO_TEST_CASE(a_run_that_is_held_is_refused) {
 }
 
 BOOST_AUTO_TEST_CASE(a_result_that_could_not_be_found_again_is_refused) {
-    const Folder folder;
+    const SharedScratch folder;
     io::RunPlan plan = plan_for(folder.path, 2);
     plan.range = "tuning";
     BOOST_CHECK_THROW(io::open_result_file(test_world(), quiet(), plan, at_creation(2)), InternalError);
@@ -232,7 +214,7 @@ BOOST_AUTO_TEST_CASE(a_result_that_could_not_be_found_again_is_refused) {
 
 BOOST_AUTO_TEST_CASE(ragged_units_go_through_segments) {
     const std::int64_t n = 9;
-    Folder folder;
+    SharedScratch folder;
     io::RunPlan plan = plan_for(folder.path, n);
     plan.schema = &ragged_schema();
     plan.prefix = "ragged";
@@ -313,7 +295,7 @@ BOOST_AUTO_TEST_CASE(ragged_units_go_through_segments) {
 }
 
 BOOST_AUTO_TEST_CASE(files_are_found_and_foreign_ones_refused) {
-    Folder folder;
+    SharedScratch folder;
     for (const std::int64_t n : {5, 3}) {
         const io::RunPlan plan = plan_for(folder.path, n);
         io::OpenedResult opened = io::open_result_file(test_world(), quiet(), plan, at_creation(n));

@@ -1,22 +1,25 @@
-// A folder for files of one test, whole files as strings, and the bytes of values.
+// A folder for files of one test, and whole files as strings.
 #pragma once
 
-#include <cstddef>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
-#include <span>
 #include <stdexcept>
 #include <string>
-#include <vector>
+#include <string_view>
 
 inline std::string read_file(const std::string& path) {
     std::ifstream file(path, std::ios::binary);
+    if (!file) throw std::runtime_error("cannot read " + path);
     return {std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
 }
 
-inline void write_file(const std::string& path, const std::string& text) { std::ofstream(path, std::ios::binary | std::ios::trunc) << text; }
+inline void write_file(const std::string& path, std::string_view text) {
+    std::ofstream file(path, std::ios::binary | std::ios::trunc);
+    file << text;
+    if (!file.flush()) throw std::runtime_error("cannot write " + path);
+}
 
 struct Scratch {
     std::string path;
@@ -30,15 +33,13 @@ struct Scratch {
     }
     Scratch(const Scratch&) = delete;
     Scratch& operator=(const Scratch&) = delete;
+    std::filesystem::path operator/(const std::string& name) const { return std::filesystem::path(path) / name; }
     std::string file(const std::string& name) const { return path + "/" + name; }
-    /// Writes a file of that name and returns its path.
+    /// Writes a file of that name, making folders on the way, and returns its path.
     std::string write(const std::string& name, const std::string& text) const {
+        std::filesystem::create_directories((*this / name).parent_path());
+        std::filesystem::remove(*this / name);  // overwriting in place makes some file systems flush, which takes long
         write_file(file(name), text);
         return file(name);
     }
 };
-
-template <class T>
-std::span<const std::byte> bytes_of(const std::vector<T>& values) {
-    return std::as_bytes(std::span(values));
-}

@@ -4,20 +4,18 @@
 #include <boost/test/unit_test.hpp>
 
 #include <sys/wait.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cmath>
 #include <cstdlib>
 #include <filesystem>
-#include <fstream>
 #include <iostream>
-#include <iterator>
 #include <string>
 #include <vector>
 
 #include <nlohmann/json.hpp>
 
+#include "../../unit/scratch.h"
 #include "../models/golden_case.h"
 #include "pva/io/h5.h"
 
@@ -31,34 +29,14 @@ struct Outcome {
     std::string output;
 };
 
-struct Folder {
-    fs::path path;
-    Folder() {
-        std::string pattern = (fs::temp_directory_path() / "pva_check_XXXXXX").string();
-        BOOST_REQUIRE(mkdtemp(pattern.data()) != nullptr);
-        path = pattern;
-    }
-    ~Folder() {
-        std::error_code ignored;
-        fs::remove_all(path, ignored);
-    }
-    fs::path operator/(const std::string& name) const { return path / name; }
-    void write(const std::string& name, const std::string& text) const { std::ofstream(path / name) << text; }
-};
-
-std::string read_file(const fs::path& path) {
-    std::ifstream file(path, std::ios::binary);
-    return {std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
-}
-
 // Runs pva_check in a folder; ranks 0: without mpirun.
-Outcome check(const Folder& folder, int ranks, const std::string& arguments) {
+Outcome check(const Scratch& folder, int ranks, const std::string& arguments) {
     const std::string program = std::string(PVA_BINARY_DIR) + "/bin/pva_check";
-    std::string command = "cd " + folder.path.string() + " && ";
+    std::string command = "cd " + folder.path + " && ";
     if (ranks > 0) command += std::string(PVA_MPIEXEC) + " --oversubscribe --bind-to none -n " + std::to_string(ranks) + " ";
     command += program + " --threads 1 --log-level warning --data . " + arguments + " > out.txt 2>&1";
     const int status = std::system(command.c_str());
-    return {WIFEXITED(status) ? WEXITSTATUS(status) : 128, read_file(folder / "out.txt")};
+    return {WIFEXITED(status) ? WEXITSTATUS(status) : 128, read_file(folder.file("out.txt"))};
 }
 
 std::string token_lists(const golden::Case& one) {
@@ -88,16 +66,16 @@ BOOST_AUTO_TEST_CASE(the_dump_holds_what_transformers_computes) {
     int losses_compared = 0;
     for (const std::string name : {"gemma2_attention_cap_sharded", "neox_pythia", "llama3_gqa_v4", "odd_heads"}) {
         const golden::Case one = golden::case_of(name);
-        const Folder folder;
+        const Scratch folder;
         folder.write("ids.json", token_lists(one));
         const Outcome outcome = check(folder, 2, "--model " + one.folder.string() + " --tokens ids.json --sites " + site_list(one) + " --generate 12 --dump out.h5 --json out.json");
         BOOST_REQUIRE_MESSAGE(outcome.code == 0, outcome.output);
-        const nlohmann::json summary = nlohmann::json::parse(read_file(folder / "out.json"))["summary"];
+        const nlohmann::json summary = nlohmann::json::parse(read_file(folder.file("out.json")))["summary"];
         BOOST_TEST(summary["prefill_tokens_per_second"].get<double>() > 0);
         BOOST_TEST(summary["decode_tokens_per_second"].get<double>() > 0);
         BOOST_TEST(summary["parameters"].get<std::int64_t>() > 10000);
 
-        const io::h5::File file = io::h5::open_readonly((folder / "out.h5").string());
+        const io::h5::File file = io::h5::open_readonly(folder.file("out.h5"));
         const model::ModelConfig config = model::load_config(model::find_model_files(one.folder.string()));
         std::vector<std::int64_t> shape;
         double loss = 0;
@@ -152,7 +130,7 @@ BOOST_AUTO_TEST_CASE(the_dump_holds_what_transformers_computes) {
 
 BOOST_AUTO_TEST_CASE(any_number_of_ranks_gives_the_same_dump) {
     const golden::Case one = golden::case_of("neox_serial");
-    const Folder folder;
+    const Scratch folder;
     folder.write("ids.json", token_lists(one));
     const std::string arguments = "--model " + one.folder.string() + " --tokens ids.json --sites " + site_list(one) + " --generate 5 ";
     BOOST_REQUIRE_EQUAL(check(folder, 0, arguments + "--dump alone.h5").code, 0);
@@ -161,44 +139,44 @@ BOOST_AUTO_TEST_CASE(any_number_of_ranks_gives_the_same_dump) {
         const std::string name = "ranks" + std::to_string(ranks) + ".h5";
         const Outcome outcome = check(folder, ranks, arguments + "--dump " + name);
         BOOST_REQUIRE_MESSAGE(outcome.code == 0, outcome.output);
-        const std::string command = compare + (folder / "alone.h5").string() + " " + (folder / name).string() + " > /dev/null";
+        const std::string command = compare + folder.file("alone.h5") + " " + folder.file(name) + " > /dev/null";
         BOOST_TEST(std::system(command.c_str()) == 0, ranks << " ranks");
     }
 }
 
 BOOST_AUTO_TEST_CASE(sites_in_other_spellings_and_chosen_layers) {
     const golden::Case one = golden::case_of("llama_biases");
-    const Folder folder;
+    const Scratch folder;
     folder.write("ids.json", "[[1, 5, 9, 12]]");
     const std::string arguments = "--model " + one.folder.string() + " --tokens ids.json ";
     BOOST_REQUIRE_EQUAL(check(folder, 0, arguments + "--sites resid_post,z --layers 1 --dump a.h5").code, 0);
     BOOST_REQUIRE_EQUAL(check(folder, 0, arguments + "--sites model.layers.1,blocks.1.attn.hook_z --dump b.h5").code, 0);
-    const std::string command = std::string(PVA_BINARY_DIR) + "/tests/compare_h5 " + (folder / "a.h5").string() + " " + (folder / "b.h5").string() + " > /dev/null";
+    const std::string command = std::string(PVA_BINARY_DIR) + "/tests/compare_h5 " + folder.file("a.h5") + " " + folder.file("b.h5") + " > /dev/null";
     BOOST_TEST(std::system(command.c_str()) == 0);
     std::vector<std::int64_t> shape;
-    read<float>(io::h5::open_readonly((folder / "a.h5").string()), "sequence/0/z", shape);
+    read<float>(io::h5::open_readonly(folder.file("a.h5")), "sequence/0/z", shape);
     BOOST_TEST(shape[0] == 1);
 }
 
 BOOST_AUTO_TEST_CASE(both_forward_passes_and_their_difference) {
     const golden::Case one = golden::case_of("gemma2_gqa_v5");
-    const Folder folder;
+    const Scratch folder;
     folder.write("ids.json", token_lists(one));
     const std::string arguments = "--model " + one.folder.string() + " --tokens ids.json ";
     Outcome outcome = check(folder, 2, arguments + "--compare-forward --json fast.json");
     BOOST_REQUIRE_MESSAGE(outcome.code == 0, outcome.output);
-    nlohmann::json summary = nlohmann::json::parse(read_file(folder / "fast.json"))["summary"];
+    nlohmann::json summary = nlohmann::json::parse(read_file(folder.file("fast.json")))["summary"];
     BOOST_TEST(summary["forward"] == "fast");
     BOOST_TEST(summary["reference_logit_difference"].get<double>() > 0);  // two programs, two roundings
     BOOST_TEST(summary["reference_logit_difference"].get<double>() < 5e-5);
     BOOST_TEST(summary["reference_row_difference"].get<double>() < 2e-5);
     outcome = check(folder, 0, arguments + "--forward reference --compare-forward --json reference.json");
     BOOST_REQUIRE_MESSAGE(outcome.code == 0, outcome.output);
-    summary = nlohmann::json::parse(read_file(folder / "reference.json"))["summary"];
+    summary = nlohmann::json::parse(read_file(folder.file("reference.json")))["summary"];
     BOOST_TEST(summary["forward"] == "reference");
     BOOST_TEST(summary["reference_logit_difference"] == 0.0);
     BOOST_REQUIRE_EQUAL(check(folder, 0, arguments + "--rates-only --generate 3 --json rates.json").code, 0);
-    summary = nlohmann::json::parse(read_file(folder / "rates.json"))["summary"];
+    summary = nlohmann::json::parse(read_file(folder.file("rates.json")))["summary"];
     BOOST_TEST(!summary.contains("mean_loss"));
     BOOST_TEST(summary["rate_rows"] == one.sequences.size());
     BOOST_TEST(summary["rate_decode_steps"] == 3);
@@ -206,11 +184,11 @@ BOOST_AUTO_TEST_CASE(both_forward_passes_and_their_difference) {
 
 BOOST_AUTO_TEST_CASE(a_model_alone_and_a_text) {
     const fs::path demo = fs::path(PVA_SOURCE_DIR) / "data/demo";
-    const Folder folder;
+    const Scratch folder;
     folder.write("ids.json", "[]");
     Outcome outcome = check(folder, 0, "--model " + golden::case_of("neox_tied_sharded").folder.string() + " --json a.json");
     BOOST_REQUIRE_MESSAGE(outcome.code == 0, outcome.output);
-    nlohmann::json summary = nlohmann::json::parse(read_file(folder / "a.json"))["summary"];
+    nlohmann::json summary = nlohmann::json::parse(read_file(folder.file("a.json")))["summary"];
     BOOST_TEST(!summary.contains("mean_loss"));
     BOOST_TEST(summary["sequences"] == 0);
     BOOST_TEST(summary["decode_tokens_per_second"].get<double>() > 0);
@@ -219,7 +197,7 @@ BOOST_AUTO_TEST_CASE(a_model_alone_and_a_text) {
     for (const int ranks : {1, 3}) {
         outcome = check(folder, ranks, "--model " + (demo / "model").string() + " --text " + (demo / "general_text.jsonl").string() + " --records 7 --max-tokens 40 --json b.json");
         BOOST_REQUIRE_MESSAGE(outcome.code == 0, outcome.output);
-        summary = nlohmann::json::parse(read_file(folder / "b.json"))["summary"];
+        summary = nlohmann::json::parse(read_file(folder.file("b.json")))["summary"];
         BOOST_TEST(summary["sequences"] == 7);
         losses[ranks == 1 ? 0 : 1] = summary["mean_loss"].get<double>();
     }
@@ -231,7 +209,7 @@ BOOST_AUTO_TEST_CASE(a_model_alone_and_a_text) {
 BOOST_AUTO_TEST_CASE(bad_input) {
     const golden::Case one = golden::case_of("gemma2_gqa_v5");
     const std::string with_model = "--model " + one.folder.string() + " ";
-    const Folder folder;
+    const Scratch folder;
     folder.write("ids.json", "[[2, 3]]");
     folder.write("not_json.json", "[[2, 3]");
     folder.write("flat.json", "[2, 3]");
@@ -283,8 +261,8 @@ BOOST_AUTO_TEST_CASE(bad_input) {
             BOOST_TEST(outcome.output.find(bad.says) != std::string::npos, bad.arguments << ":\n" << outcome.output);
         }
     }
-    BOOST_TEST(read_file(folder / "there.h5") == "something of the user's");
+    BOOST_TEST(read_file(folder.file("there.h5")) == "something of the user's");
     BOOST_TEST(!fs::exists(folder / "x.h5"));
     BOOST_TEST(check(folder, 0, with_model + "--tokens ids.json --dump there.h5 --fresh").code == 0);
-    BOOST_TEST(io::h5::exists(io::h5::open_readonly((folder / "there.h5").string()), "sequence/0/logits"));
+    BOOST_TEST(io::h5::exists(io::h5::open_readonly(folder.file("there.h5")), "sequence/0/logits"));
 }

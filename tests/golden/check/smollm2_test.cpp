@@ -4,7 +4,6 @@
 #include <boost/test/unit_test.hpp>
 
 #include <sys/wait.h>
-#include <unistd.h>
 
 #include <cmath>
 #include <cstdlib>
@@ -16,6 +15,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "../../unit/scratch.h"
 #include "pva/capture/trace.h"
 #include "pva/core/sha256.h"
 #include "pva/generate/engine.h"
@@ -90,16 +90,13 @@ BOOST_AUTO_TEST_CASE(loss_that_pva_check_prints) {
         std::cout << "skipped: " << text << " is not there\n";
         return;
     }
-    std::string pattern = (fs::temp_directory_path() / "pva_smollm2_XXXXXX").string();
-    BOOST_REQUIRE(mkdtemp(pattern.data()) != nullptr);
-    const std::string command = std::string(PVA_BINARY_DIR) + "/bin/pva_check --threads 2 --data " + pattern + " --json " + pattern + "/out.json --model " +
+    const Scratch folder;
+    const std::string command = std::string(PVA_BINARY_DIR) + "/bin/pva_check --threads 2 --data " + folder.path + " --json " + folder.file("out.json") + " --model " +
                                 model_folder().string() + " --text " + text.string() + " --records " + loss["records"].dump() + " --max-tokens " +
                                 loss["max_tokens"].dump();
     const int status = std::system(command.c_str());
     BOOST_REQUIRE(WIFEXITED(status) && WEXITSTATUS(status) == 0);
-    std::ifstream file(pattern + "/out.json");
-    const nlohmann::json summary = nlohmann::json::parse(file)["summary"];
-    fs::remove_all(pattern);
+    const nlohmann::json summary = nlohmann::json::parse(read_file(folder.file("out.json")))["summary"];
     BOOST_TEST(summary["predicted_tokens"] == loss["predicted_tokens"]);
     BOOST_TEST(std::abs(summary["mean_loss"].get<double>() - loss["mean"].get<double>()) < 2e-6);
 }

@@ -11,7 +11,6 @@
 #include <limits>
 
 #include <nlohmann/json.hpp>
-#include <unistd.h>
 
 #include "pva/core/sha256.h"
 
@@ -146,17 +145,9 @@ double logit_difference(const Case& one, const at::Tensor& logits) {
 }
 
 Altered::Altered(const Case& original) {
-    std::string pattern = (fs::temp_directory_path() / "pva_altered_XXXXXX").string();
-    BOOST_REQUIRE(mkdtemp(pattern.data()) != nullptr);
-    folder_ = pattern;
     for (const auto& entry : fs::directory_iterator(original.folder)) {
-        if (entry.path().filename() != "golden.safetensors") fs::copy(entry.path(), folder_ / entry.path().filename());
+        if (entry.path().filename() != "golden.safetensors") fs::copy(entry.path(), folder_ / entry.path().filename().string());
     }
-}
-
-Altered::~Altered() {
-    std::error_code ignored;
-    fs::remove_all(folder_, ignored);
 }
 
 void Altered::set_config(const std::string& field, const std::string& json) {
@@ -177,7 +168,7 @@ std::string Altered::config_field(const std::string& field) const {
 void Altered::change_tensor(
     const std::string& name,
     const std::function<void(std::span<float> values, const std::vector<std::int64_t>& shape)>& change) {
-    const io::SafetensorsSet files(model::find_model_files(folder_.string()).weights);
+    const io::SafetensorsSet files(model::find_model_files(folder_.path).weights);
     const io::TensorEntry entry = files.entry(name);
     BOOST_REQUIRE_EQUAL(entry.dtype, "F32");
     std::vector<float> values(entry.bytes / sizeof(float));
@@ -190,7 +181,7 @@ void Altered::change_tensor(
 }
 
 std::vector<std::string> Altered::tensor_names() const {
-    return io::SafetensorsSet(model::find_model_files(folder_.string()).weights).names();
+    return io::SafetensorsSet(model::find_model_files(folder_.path).weights).names();
 }
 
 void Altered::swap_tensors(const std::string& a, const std::string& b) {

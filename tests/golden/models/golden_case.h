@@ -12,6 +12,7 @@
 
 #include <ATen/ATen.h>
 
+#include "../../unit/scratch.h"
 #include "pva/io/safetensors.h"
 #include "pva/model/load.h"
 #include "pva/model/sites.h"
@@ -62,9 +63,6 @@ double logit_difference(const Case& one, const at::Tensor& logits);
 class Altered {
   public:
     explicit Altered(const Case& original);
-    Altered(const Altered&) = delete;
-    Altered& operator=(const Altered&) = delete;
-    ~Altered();
 
     /// Replaces a field of config.json; `json` is the value's text, empty removes the field.
     void set_config(const std::string& field, const std::string& json);
@@ -75,10 +73,10 @@ class Altered {
     std::vector<std::string> tensor_names() const;
     void swap_tensors(const std::string& a, const std::string& b);
 
-    pva::model::Model load() const { return pva::model::load_model(folder_.string()); }
+    pva::model::Model load() const { return pva::model::load_model(folder_.path); }
 
   private:
-    std::filesystem::path folder_;
+    Scratch folder_;
 };
 
 }  // namespace golden

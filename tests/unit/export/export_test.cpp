@@ -1,5 +1,7 @@
 // Every table of every file type, written as CSV, JSON Lines and npz and read back by readers of the test's own.
 #define BOOST_TEST_MODULE export
+#include <zlib.h>
+
 #include <boost/test/unit_test.hpp>
 #include <bit>
 #include <charconv>
@@ -11,7 +13,7 @@
 #include <random>
 #include <sstream>
 
-#include "../npz/npz_writer.h"
+#include "../scratch.h"
 #include "made_file.h"
 #include "pva/core/error.h"
 #include "pva/phases/export.h"
@@ -22,8 +24,8 @@ using io::h5::Element;
 
 namespace {
 
-const test::ScratchFolder& scratch() {
-    static const test::ScratchFolder folder("export");
+const Scratch& scratch() {
+    static const Scratch folder;
     return folder;
 }
 

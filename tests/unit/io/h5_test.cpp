@@ -4,15 +4,22 @@
 #include <boost/test/unit_test.hpp>
 
 #include <cstring>
+#include <span>
+#include <vector>
 
-#include "pva/core/error.h"
 #include "../scratch.h"
+#include "pva/core/error.h"
 
 using namespace pva;
 namespace h5 = pva::io::h5;
 using h5::Element;
 
 namespace {
+
+template <class T>
+std::span<const std::byte> bytes_of(const std::vector<T>& values) {
+    return std::as_bytes(std::span(values));
+}
 
 template <class T>
 void write_all(const h5::Dataset& dataset, const std::vector<T>& values) {

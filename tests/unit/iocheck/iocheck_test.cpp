@@ -1,8 +1,6 @@
 // io::check_io under mpirun: bytes verified, damage found, nothing left behind.
 #include <boost/test/unit_test.hpp>
 
-#include <unistd.h>
-
 #include <filesystem>
 #include <fstream>
 
@@ -10,31 +8,19 @@
 #include "pva/core/error.h"
 #include "pva/io/io_check.h"
 #include "pva/mpi/agree.h"
+#include "shared_scratch.h"
 
 namespace fs = std::filesystem;
 using namespace pva;
 
 namespace {
 
-/// An empty folder that all ranks know, removed at the end.
-struct Folder {
-    std::string path = mpi::on_first_rank(test_world(), [] {
-        std::string name = (fs::temp_directory_path() / "pva_iocheck_test_XXXXXX").string();
-        if (mkdtemp(name.data()) == nullptr) throw IoError(name + ": cannot be made");
-        return name;
-    });
-    ~Folder() {
-        test_world().barrier();
-        std::error_code ignored;
-        if (test_world().rank() == 0) fs::remove_all(path, ignored);
-    }
-    bool empty() const {
-        test_world().barrier();
-        const bool result = fs::is_empty(path);
-        test_world().barrier();
-        return result;
-    }
-};
+bool is_empty(const SharedScratch& folder) {
+    test_world().barrier();
+    const bool result = fs::is_empty(folder.path);
+    test_world().barrier();
+    return result;
+}
 
 ExitCode code_of(const io::IoCheckSettings& settings, const std::string& expected_words) {
     try {
@@ -71,7 +57,7 @@ BOOST_AUTO_TEST_CASE(pattern_differs_by_rank_and_block) {
 }
 
 BOOST_AUTO_TEST_CASE(all_ways_are_measured_and_cleaned_up) {
-    const Folder folder;
+    const SharedScratch folder;
     io::IoCheckSettings settings;
     settings.folder = folder.path;
     // One whole block and a short one.
@@ -91,11 +77,11 @@ BOOST_AUTO_TEST_CASE(all_ways_are_measured_and_cleaned_up) {
         BOOST_TEST(way.read.data > 0);
         BOOST_TEST(way.read.total >= way.read.data);
     }
-    BOOST_TEST(folder.empty());
+    BOOST_TEST(is_empty(folder));
 }
 
 BOOST_AUTO_TEST_CASE(damage_is_found_in_every_way) {
-    const Folder folder;
+    const SharedScratch folder;
     // The first file, the shared one, HDF5's: damage one of them, on the rank that reads last.
     for (const int target : {0, 1, 2}) {
         io::IoCheckSettings settings;
@@ -113,7 +99,7 @@ BOOST_AUTO_TEST_CASE(damage_is_found_in_every_way) {
             file.put(static_cast<char>(old ^ 0x10));
         };
         BOOST_TEST((code_of(settings, "came back different") == ExitCode::io));
-        BOOST_TEST(folder.empty());
+        BOOST_TEST(is_empty(folder));
     }
     // A file that ends too early.
     io::IoCheckSettings settings;
@@ -121,11 +107,11 @@ BOOST_AUTO_TEST_CASE(damage_is_found_in_every_way) {
     settings.bytes_per_rank = io::io_check_row_bytes;
     settings.before_reading = [&](const std::string& path) { fs::resize_file(path, 1000); };
     BOOST_TEST((code_of(settings, "too short") == ExitCode::io));
-    BOOST_TEST(folder.empty());
+    BOOST_TEST(is_empty(folder));
 }
 
 BOOST_AUTO_TEST_CASE(bad_folders_and_too_little_space) {
-    const Folder folder;
+    const SharedScratch folder;
     io::IoCheckSettings settings;
     settings.folder = folder.path + "/absent";
     settings.bytes_per_rank = io::io_check_row_bytes;
@@ -133,7 +119,7 @@ BOOST_AUTO_TEST_CASE(bad_folders_and_too_little_space) {
     settings.folder = folder.path;
     settings.bytes_per_rank = std::int64_t{1} << 60;
     BOOST_TEST((code_of(settings, "are free") == ExitCode::io));
-    BOOST_TEST(folder.empty());
+    BOOST_TEST(is_empty(folder));
     settings.bytes_per_rank = io::io_check_row_bytes + 1;
     BOOST_CHECK_THROW(io::check_io(test_world(), settings), InternalError);
     settings.bytes_per_rank = io::io_check_row_bytes;

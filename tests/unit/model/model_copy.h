@@ -11,6 +11,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "../scratch.h"
 #include "pva/io/safetensors.h"
 #include "pva/model/load.h"
 
@@ -50,21 +51,13 @@ inline void write_safetensors(const fs::path& path, const StoredTensors& tensors
 class ModelCopy {
   public:
     explicit ModelCopy(const std::string& golden_name) {
-        std::string pattern = (fs::temp_directory_path() / "pva_model_XXXXXX").string();
-        if (mkdtemp(pattern.data()) == nullptr) throw std::runtime_error("no temporary folder " + pattern);
-        path = pattern;
         for (const auto& entry : fs::directory_iterator(golden_folder(golden_name))) {
             if (entry.path().filename() != "golden.safetensors") fs::copy(entry.path(), path / entry.path().filename());
         }
     }
-    ModelCopy(const ModelCopy&) = delete;
-    ModelCopy& operator=(const ModelCopy&) = delete;
-    ~ModelCopy() {
-        std::error_code ignored;
-        fs::remove_all(path, ignored);
-    }
 
-    fs::path path;
+    Scratch scratch;
+    fs::path path = scratch.path;
 
     std::string folder() const { return path.string(); }
 

@@ -2,13 +2,12 @@
 #define BOOST_TEST_MODULE model_files
 #include <boost/test/unit_test.hpp>
 
-#include <unistd.h>
-
 #include <filesystem>
 #include <fstream>
 #include <string>
 #include <vector>
 
+#include "../scratch.h"
 #include "pva/core/error.h"
 #include "pva/model/hub_cache.h"
 
@@ -22,16 +21,8 @@ const std::string second_hash = "0123456789abcdef0123456789abcdef01234567";
 
 /// A cache whose files are links into blobs/, as huggingface_hub makes them.
 struct Cache {
-    fs::path root;
-
-    Cache() {
-        static int number = 0;
-        root = fs::temp_directory_path() / ("pva_hub_" + std::to_string(::getpid()) + "_" + std::to_string(number++));
-        fs::create_directories(root);
-    }
-    ~Cache() { fs::remove_all(root); }
-    Cache(const Cache&) = delete;
-    Cache& operator=(const Cache&) = delete;
+    Scratch folder;
+    fs::path root = folder.path;
 
     HubEnvironment environment() const { return {.hf_hub_cache = root.string(), .home = "/nonexistent"}; }
 

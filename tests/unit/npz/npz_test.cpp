@@ -6,6 +6,7 @@
 #include <cmath>
 #include <numeric>
 
+#include "../scratch.h"
 #include "npz_writer.h"
 #include "pva/core/error.h"
 
@@ -14,8 +15,8 @@ using namespace pva::test;
 
 namespace {
 
-const ScratchFolder& scratch() {
-    static const ScratchFolder folder("npz");
+const Scratch& scratch() {
+    static const Scratch folder;
     return folder;
 }
 

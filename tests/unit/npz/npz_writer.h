@@ -3,42 +3,14 @@
 
 #include <zlib.h>
 
-#include <unistd.h>
 #include <cstdint>
 #include <cstring>
-#include <filesystem>
-#include <fstream>
 #include <optional>
 #include <stdexcept>
 #include <string>
 #include <vector>
 
 namespace pva::test {
-
-/// A folder of its own that is removed at the end of the scope.
-class ScratchFolder {
-  public:
-    explicit ScratchFolder(const std::string& name)
-        : path_(std::filesystem::temp_directory_path() / ("pva_" + name + "_" + std::to_string(::getpid()))) {
-        std::filesystem::remove_all(path_);
-        std::filesystem::create_directories(path_);
-    }
-    ~ScratchFolder() { std::filesystem::remove_all(path_); }
-    ScratchFolder(const ScratchFolder&) = delete;
-    ScratchFolder& operator=(const ScratchFolder&) = delete;
-
-    std::string file(const std::string& name) const { return (path_ / name).string(); }
-    /// Writes `bytes` to the file `name`, making folders on the way, and returns its path.
-    std::string write(const std::string& name, const std::string& bytes) const {
-        std::filesystem::create_directories((path_ / name).parent_path());
-        std::filesystem::remove(path_ / name);  // overwriting in place makes some file systems flush, which takes long
-        std::ofstream(path_ / name, std::ios::binary) << bytes;
-        return file(name);
-    }
-
-  private:
-    std::filesystem::path path_;
-};
 
 template <typename T>
 void append(std::string& bytes, T value) {

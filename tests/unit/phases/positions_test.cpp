@@ -2,11 +2,9 @@
 #define BOOST_TEST_MODULE positions
 #include <boost/test/unit_test.hpp>
 
-#include <filesystem>
-#include <fstream>
 #include <string>
-#include <unistd.h>
 
+#include "../scratch.h"
 #include "pva/core/error.h"
 #include "pva/phases/activations.h"
 
@@ -18,7 +16,6 @@ namespace {
 
 /// A tokenizer.json whose tokens are the printable characters, the line end, and the merged "):".
 text::Tokenizer small_tokenizer() {
-    const std::string path = (std::filesystem::temp_directory_path() / ("pva_positions_" + std::to_string(getpid()) + ".json")).string();
     nlohmann::ordered_json vocabulary = nlohmann::ordered_json::object();
     int id = 0;
     vocabulary["\xC4\x8A"] = id++;  // the line end, in byte-level spelling
@@ -37,10 +34,8 @@ text::Tokenizer small_tokenizer() {
         {"model",
          {{"type", "BPE"}, {"dropout", nullptr}, {"unk_token", nullptr}, {"continuing_subword_prefix", nullptr}, {"end_of_word_suffix", nullptr}, {"fuse_unk", false},
           {"byte_fallback", false}, {"vocab", vocabulary}, {"merges", nlohmann::ordered_json::array({") :"})}}}};
-    std::ofstream(path) << json.dump();
-    text::Tokenizer tokenizer = text::Tokenizer::load(path);
-    std::filesystem::remove(path);
-    return tokenizer;
+    const Scratch folder;
+    return text::Tokenizer::load(folder.write("tokenizer.json", json.dump()));
 }
 
 struct Case {

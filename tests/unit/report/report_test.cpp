@@ -9,7 +9,7 @@
 #include <nlohmann/json.hpp>
 
 #include "../export/made_file.h"
-#include "../npz/npz_writer.h"
+#include "../scratch.h"
 #include "pva/core/error.h"
 #include "pva/core/log.h"
 #include "pva/phases/report.h"
@@ -23,8 +23,8 @@ using test::bytes_of;
 
 namespace {
 
-const test::ScratchFolder& scratch() {
-    static const test::ScratchFolder folder("report");
+const Scratch& scratch() {
+    static const Scratch folder;
     return folder;
 }
 

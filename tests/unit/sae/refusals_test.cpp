@@ -7,6 +7,7 @@
 #include <limits>
 #include <nlohmann/json.hpp>
 
+#include "../scratch.h"
 #include "pva/sae/discover.h"
 #include "pva/sae/load.h"
 #include "sae_test.h"
@@ -19,8 +20,8 @@ namespace {
 
 const std::string golden_folder = PVA_SOURCE_DIR "/tests/golden/sae/families/";
 
-const ScratchFolder& scratch() {
-    static const ScratchFolder folder("sae_refusals");
+const Scratch& scratch() {
+    static const Scratch folder;
     return folder;
 }
 

@@ -10,6 +10,7 @@
 #include <nlohmann/json.hpp>
 
 #include "../npz/npz_writer.h"
+#include "../scratch.h"
 #include "pva/core/error.h"
 #include "pva/core/sha256.h"
 #include "pva/kernels/thread_pool.h"
@@ -27,8 +28,8 @@ namespace {
 
 const std::string golden_folder = PVA_SOURCE_DIR "/tests/golden/sae/";
 
-const ScratchFolder& scratch() {
-    static const ScratchFolder folder("sae");
+const Scratch& scratch() {
+    static const Scratch folder;
     return folder;
 }
 

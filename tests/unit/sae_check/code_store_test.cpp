@@ -5,7 +5,7 @@
 #include <filesystem>
 #include <limits>
 
-#include "../npz/npz_writer.h"
+#include "../scratch.h"
 #include "pva/core/error.h"
 #include "pva/io/h5.h"
 #include "pva/phases/code_store.h"
@@ -14,8 +14,8 @@ using namespace pva;
 
 namespace {
 
-const test::ScratchFolder& scratch() {
-    static const test::ScratchFolder folder("code_store");
+const Scratch& scratch() {
+    static const Scratch folder;
     return folder;
 }
 

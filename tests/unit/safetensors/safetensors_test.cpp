@@ -14,6 +14,7 @@
 #include <utility>
 #include <vector>
 
+#include "../scratch.h"
 #include "pva/core/error.h"
 #include "pva/io/safetensors.h"
 
@@ -31,12 +32,9 @@ std::string length_bytes(std::uint64_t length) {
 }
 
 struct TemporaryFile {
-    fs::path path;
-    explicit TemporaryFile(const std::string& bytes)
-        : path(fs::temp_directory_path() / ("pva_" + std::to_string(::getpid()) + ".safetensors")) {
-        std::ofstream(path, std::ios::binary) << bytes;
-    }
-    ~TemporaryFile() { fs::remove(path); }
+    Scratch folder;
+    std::string path;
+    explicit TemporaryFile(const std::string& bytes) : path(folder.write("model.safetensors", bytes)) {}
 };
 
 std::string file_of(const std::string& header, const std::string& data) {
@@ -45,34 +43,17 @@ std::string file_of(const std::string& header, const std::string& data) {
 
 void refused(const std::string& bytes, const std::string& part_of_message) {
     const TemporaryFile file(bytes);
-    BOOST_CHECK_EXCEPTION(SafetensorsFile(file.path.string()), pva::InputError, [&](const pva::InputError& error) {
+    BOOST_CHECK_EXCEPTION(SafetensorsFile(file.path), pva::InputError, [&](const pva::InputError& error) {
         const std::string message = error.what();
         BOOST_TEST_CONTEXT(message) {
             BOOST_TEST(message.find(part_of_message) != std::string::npos);
-            BOOST_TEST(message.find(file.path.string()) != std::string::npos);
+            BOOST_TEST(message.find(file.path) != std::string::npos);
         }
         return true;
     });
 }
 
-struct TemporaryFolder {
-    fs::path path;
-    TemporaryFolder() {
-        static int number = 0;
-        path =
-            fs::temp_directory_path() / ("pva_shards_" + std::to_string(::getpid()) + "_" + std::to_string(number++));
-        fs::create_directory(path);
-    }
-    ~TemporaryFolder() { fs::remove_all(path); }
-    TemporaryFolder(const TemporaryFolder&) = delete;
-    TemporaryFolder& operator=(const TemporaryFolder&) = delete;
-
-    std::string write(const std::string& name, const std::string& bytes) const {
-        std::ofstream(path / name, std::ios::binary) << bytes;
-        return (path / name).string();
-    }
-    std::string write_index(const std::string& json) const { return write("model.safetensors.index.json", json); }
-};
+std::string write_index(const Scratch& folder, const std::string& json) { return folder.write("model.safetensors.index.json", json); }
 
 /// A file of U8 tensors.
 std::string shard_of(const std::vector<std::pair<std::string, std::string>>& tensors) {
@@ -89,7 +70,7 @@ std::string shard_of(const std::vector<std::pair<std::string, std::string>>& ten
 
 /// Tensors a and c in the first shard, d in the second, b in the third.
 struct ThreeShards {
-    TemporaryFolder folder;
+    Scratch folder;
     std::string map =
         R"("weight_map":{"a":"m-1.safetensors","b":"m-3.safetensors","c":"m-1.safetensors","d":"m-2.safetensors"})";
 
@@ -97,9 +78,9 @@ struct ThreeShards {
         folder.write("m-1.safetensors", shard_of({{"c", "c"}, {"a", "aa"}}));
         folder.write("m-2.safetensors", shard_of({{"d", "dddd"}}));
         folder.write("m-3.safetensors", shard_of({{"b", "bbb"}}));
-        folder.write_index("{\"metadata\":{\"total_size\":10}," + map + "}");
+        write_index(folder, "{\"metadata\":{\"total_size\":10}," + map + "}");
     }
-    std::string index_path() const { return (folder.path / "model.safetensors.index.json").string(); }
+    std::string index_path() const { return folder.file("model.safetensors.index.json"); }
 };
 
 std::string text_of(std::span<const std::byte> bytes) {
@@ -188,7 +169,7 @@ BOOST_AUTO_TEST_CASE(reads_tensors_and_metadata) {
     std::string data(8, '\0');
     std::memcpy(data.data(), values, 8);
     const TemporaryFile temporary(file_of(two_tensors, data + "xyz"));
-    SafetensorsFile file(temporary.path.string());
+    SafetensorsFile file(temporary.path);
     BOOST_TEST((file.names() == std::vector<std::string>{"a", "b"}));
     BOOST_TEST(file.metadata().at("format") == "pt");
     BOOST_TEST(file.entry("a").dtype == "F32");
@@ -209,11 +190,11 @@ BOOST_AUTO_TEST_CASE(reads_tensors_and_metadata) {
 
 BOOST_AUTO_TEST_CASE(empty_and_scalar_tensors) {
     const TemporaryFile none(file_of("{}", ""));
-    BOOST_TEST(SafetensorsFile(none.path.string()).names().empty());
+    BOOST_TEST(SafetensorsFile(none.path).names().empty());
     const TemporaryFile some(file_of(
         R"({"e":{"dtype":"F32","shape":[0,7],"data_offsets":[0,0]},"s":{"dtype":"I64","shape":[],"data_offsets":[0,8]}})",
         std::string(8, '\1')));
-    const SafetensorsFile file(some.path.string());
+    const SafetensorsFile file(some.path);
     BOOST_TEST(file.bytes("e").size() == 0u);
     BOOST_TEST(file.bytes("s").size() == 8u);
     BOOST_TEST(file.entry("s").shape.empty());
@@ -228,7 +209,7 @@ BOOST_AUTO_TEST_CASE(cut_short_anywhere) {
     const std::string whole = file_of(two_tensors, std::string(11, 'd'));
     for (std::size_t length = 0; length < whole.size(); ++length) {
         const TemporaryFile file(whole.substr(0, length));
-        BOOST_CHECK_THROW(SafetensorsFile(file.path.string()), pva::InputError);
+        BOOST_CHECK_THROW(SafetensorsFile(file.path), pva::InputError);
     }
     refused(whole.substr(0, whole.size() - 1), "tensor 'b'");
     refused(whole + "!", "end at byte");
@@ -287,7 +268,7 @@ BOOST_AUTO_TEST_CASE(headers_that_lie) {
 BOOST_AUTO_TEST_CASE(metadata_of_null_is_absent) {
     const TemporaryFile temporary(
         file_of(R"({"__metadata__":null,"t":{"dtype":"U8","shape":[2],"data_offsets":[0,2]}})", "ab"));
-    const SafetensorsFile file(temporary.path.string());
+    const SafetensorsFile file(temporary.path);
     BOOST_TEST(file.metadata().empty());
     BOOST_TEST(file.total_bytes() == 2u);
 }
@@ -302,13 +283,13 @@ BOOST_AUTO_TEST_CASE(deep_nesting_and_long_names_cost_nothing) {
     refused(file_of(objects, ""), "nested");
     // A name of a megabyte with line breaks must not become a message of a megabyte.
     const TemporaryFile file(file_of("{\"" + std::string(levels, 'n') + "\\n\":3}", ""));
-    BOOST_CHECK_EXCEPTION(SafetensorsFile(file.path.string()), pva::InputError,
+    BOOST_CHECK_EXCEPTION(SafetensorsFile(file.path), pva::InputError,
                           [](const pva::InputError& error) { return std::string(error.what()).size() < 1000; });
 }
 
 BOOST_AUTO_TEST_CASE(fifo_is_refused_at_once) {
-    const TemporaryFolder folder;
-    const std::string path = (folder.path / "model.safetensors").string();
+    const Scratch folder;
+    const std::string path = folder.file("model.safetensors");
     BOOST_REQUIRE(::mkfifo(path.c_str(), 0600) == 0);
     BOOST_CHECK_THROW(SafetensorsFile{path}, pva::InputError);
 }
@@ -323,7 +304,7 @@ BOOST_AUTO_TEST_CASE(released_pages_leave_memory_and_come_back) {
                                               R"(]},"b":{"dtype":"U8","shape":[3],"data_offsets":[)" +
                                               std::to_string(size) + "," + std::to_string(size + 3) + "]}}",
                                           data));
-    const SafetensorsFile file(temporary.path.string());
+    const SafetensorsFile file(temporary.path);
     const auto sum = [&] {
         std::size_t total = 0;
         for (const std::byte value : file.bytes("a"))
@@ -356,7 +337,7 @@ BOOST_AUTO_TEST_CASE(mutated_headers_never_crash) {
                                      ? mutated(whole, whole.size() - 11, random)
                                      : file_of(mutated(two_tensors, two_tensors.size(), random), std::string(11, 'd')));
         try {
-            const SafetensorsFile damaged(file.path.string());
+            const SafetensorsFile damaged(file.path);
             BOOST_REQUIRE(all_in_range(damaged, damaged.names()));
             ++opened;
         } catch (const pva::InputError&) {
@@ -372,7 +353,7 @@ BOOST_AUTO_TEST_CASE(mutated_headers_never_crash) {
 BOOST_AUTO_TEST_SUITE(sets)
 
 BOOST_AUTO_TEST_CASE(one_file_is_a_set) {
-    const TemporaryFolder folder;
+    const Scratch folder;
     const std::string path = folder.write("model.safetensors", file_of(two_tensors, std::string(8, 'd') + "xyz"));
     const SafetensorsSet set(path);
     BOOST_TEST((set.names() == std::vector<std::string>{"a", "b"}));
@@ -386,13 +367,13 @@ BOOST_AUTO_TEST_CASE(one_file_is_a_set) {
     BOOST_TEST(set.entry("a").dtype == "F32");
     BOOST_TEST(std::to_integer<char>(set.bytes("b")[2]) == 'z');
     BOOST_CHECK_THROW(set.entry("c"), pva::InputError);
-    BOOST_CHECK_THROW(SafetensorsSet((folder.path / "other.safetensors").string()), pva::InputError);
+    BOOST_CHECK_THROW(SafetensorsSet(folder.file("other.safetensors")), pva::InputError);
 }
 
 BOOST_AUTO_TEST_CASE(index_with_one_shard) {
-    const TemporaryFolder folder;
+    const Scratch folder;
     folder.write("model-00001-of-00001.safetensors", shard_of({{"x", "1234"}}));
-    const SafetensorsSet set(folder.write_index(R"({"weight_map":{"x":"model-00001-of-00001.safetensors"}})"));
+    const SafetensorsSet set(write_index(folder, R"({"weight_map":{"x":"model-00001-of-00001.safetensors"}})"));
     BOOST_TEST((set.names() == std::vector<std::string>{"x"}));
     BOOST_TEST(set.files().size() == 2u);
 }
@@ -402,7 +383,7 @@ BOOST_AUTO_TEST_CASE(three_shards_are_one_set) {
     SafetensorsSet opened(shards.index_path());
     const SafetensorsSet set = std::move(opened);
     BOOST_TEST((set.names() == std::vector<std::string>{"a", "b", "c", "d"}));
-    const auto file = [&](const char* name) { return (shards.folder.path / name).string(); };
+    const auto file = [&](const char* name) { return shards.folder.file(name); };
     BOOST_TEST((set.files() == std::vector<std::string>{shards.index_path(), file("m-1.safetensors"),
                                                         file("m-2.safetensors"), file("m-3.safetensors")}));
     BOOST_TEST(set.file_of("a") == file("m-1.safetensors"));
@@ -431,7 +412,7 @@ BOOST_AUTO_TEST_CASE(three_shards_are_one_set) {
 BOOST_AUTO_TEST_CASE(total_size_is_only_warned_about) {
     const ThreeShards shards;
     const auto warnings = [&](const std::string& metadata) {
-        return SafetensorsSet(shards.folder.write_index("{\"metadata\":" + metadata + "," + shards.map + "}"))
+        return SafetensorsSet(write_index(shards.folder, "{\"metadata\":" + metadata + "," + shards.map + "}"))
             .warnings();
     };
     BOOST_TEST(warnings("{}").empty());
@@ -451,7 +432,7 @@ BOOST_AUTO_TEST_CASE(total_size_is_only_warned_about) {
 BOOST_AUTO_TEST_CASE(indexes_that_lie) {
     const ThreeShards shards;
     const auto refused_index = [&](const std::string& json, const std::vector<std::string>& parts) {
-        const std::string path = shards.folder.write_index(json);
+        const std::string path = write_index(shards.folder, json);
         BOOST_CHECK_EXCEPTION(SafetensorsSet{path}, pva::InputError, [&](const pva::InputError& error) {
             const std::string message = error.what();
             BOOST_TEST_CONTEXT(message) {
@@ -502,53 +483,53 @@ BOOST_AUTO_TEST_CASE(shards_that_lie) {
             BOOST_TEST(message.find(part) != std::string::npos, part);
         }
     };
-    says(message_after([](const TemporaryFolder& folder) { fs::remove(folder.path / "m-2.safetensors"); }),
+    says(message_after([](const Scratch& folder) { fs::remove(folder / "m-2.safetensors"); }),
          "2 of its 3 shards are there, missing: m-2.safetensors");
-    says(message_after([](const TemporaryFolder& folder) {
-             fs::remove(folder.path / "m-2.safetensors");
-             fs::create_symlink("../../blobs/0123", folder.path / "m-2.safetensors");
+    says(message_after([](const Scratch& folder) {
+             fs::remove(folder / "m-2.safetensors");
+             fs::create_symlink("../../blobs/0123", folder / "m-2.safetensors");
          }),
          "m-2.safetensors (a link to a file that is not there)");
-    says(message_after([](const TemporaryFolder& folder) {
+    says(message_after([](const Scratch& folder) {
              folder.write("m-2.safetensors", shard_of({{"d", "dddd"}, {"x", "y"}}));
          }),
          "shard m-2.safetensors has tensor 'x', which the index does not name");
-    says(message_after([](const TemporaryFolder& folder) {
+    says(message_after([](const Scratch& folder) {
              folder.write("m-2.safetensors", shard_of({{"x", "dddd"}}));
          }),
          "m-2.safetensors");
-    says(message_after([](const TemporaryFolder& folder) {
+    says(message_after([](const Scratch& folder) {
              folder.write("m-2.safetensors", shard_of({{"d", "dddd"}, {"a", "aa"}}));
          }),
          "tensor 'a' is in both m-1.safetensors and m-2.safetensors");
-    says(message_after([](const TemporaryFolder& folder) {
+    says(message_after([](const Scratch& folder) {
              folder.write("m-2.safetensors", shard_of({{"d", "dddd"}, {"b", "bbb"}}));
              folder.write("m-3.safetensors", shard_of({}));
          }),
          "tensor 'b' is in m-2.safetensors, but the index places it in m-3.safetensors");
-    says(message_after([](const TemporaryFolder& folder) {
+    says(message_after([](const Scratch& folder) {
              folder.write("m-2.safetensors", shard_of({{"d", "dddd"}}) + "!");
          }),
          "m-2.safetensors: its tensors end at byte");
-    says(message_after([](const TemporaryFolder& folder) {
-             fs::remove(folder.path / "m-2.safetensors");
-             fs::create_directory(folder.path / "m-2.safetensors");
+    says(message_after([](const Scratch& folder) {
+             fs::remove(folder / "m-2.safetensors");
+             fs::create_directory(folder / "m-2.safetensors");
          }),
          "not a regular file");
-    says(message_after([](const TemporaryFolder& folder) { fs::remove(folder.path / "model.safetensors.index.json"); }),
+    says(message_after([](const Scratch& folder) { fs::remove(folder / "model.safetensors.index.json"); }),
          "no such file");
 }
 
 BOOST_AUTO_TEST_CASE(links_to_shards_are_followed) {
-    const TemporaryFolder blobs;
+    const Scratch blobs;
     blobs.write("0123", shard_of({{"x", "1234"}}));
     blobs.write("4567", R"({"weight_map":{"x":"model.safetensors"}})");
-    const TemporaryFolder folder;
-    fs::create_symlink(blobs.path / "0123", folder.path / "model.safetensors");
-    fs::create_symlink(blobs.path / "4567", folder.path / "model.safetensors.index.json");
-    const SafetensorsSet set((folder.path / "model.safetensors.index.json").string());
+    const Scratch folder;
+    fs::create_symlink(blobs / "0123", folder / "model.safetensors");
+    fs::create_symlink(blobs / "4567", folder / "model.safetensors.index.json");
+    const SafetensorsSet set(folder.file("model.safetensors.index.json"));
     BOOST_TEST(text_of(set.bytes("x")) == "1234");
-    BOOST_TEST(set.file_of("x") == (folder.path / "model.safetensors").string());
+    BOOST_TEST(set.file_of("x") == folder.file("model.safetensors"));
 }
 
 BOOST_AUTO_TEST_CASE(mutated_indexes_never_crash) {
@@ -558,7 +539,7 @@ BOOST_AUTO_TEST_CASE(mutated_indexes_never_crash) {
     std::mt19937_64 random(5);
     std::size_t opened = 0, refusals = 0;
     for (int round = 0; round < 3000; ++round) {
-        shards.folder.write_index(mutated(whole, whole.size(), random));
+        write_index(shards.folder, mutated(whole, whole.size(), random));
         try {
             const SafetensorsSet damaged(shards.index_path());
             BOOST_REQUIRE(damaged.names().size() == 4u);

@@ -25,8 +25,8 @@ ProblemSet two_problems() {
 }
 
 CompletionSet load(const std::string& bytes) {
-    const TemporaryFolder folder;
-    write_text(folder.file("c.jsonl"), bytes);
+    const Scratch folder;
+    write_file(folder.file("c.jsonl"), bytes);
     return load_completions(folder.file("c.jsonl"), two_problems());
 }
 

@@ -26,7 +26,7 @@ std::vector<Problem> problems_of(const std::vector<std::string>& sources) {
 BOOST_AUTO_TEST_SUITE(difficulty)
 
 BOOST_AUTO_TEST_CASE(embedded_script_is_the_file) {
-    BOOST_TEST(complexity_script() == read_text(std::string(PVA_SOURCE_DIR) + "/src/tasks/complexity.py"));
+    BOOST_TEST(complexity_script() == read_file(std::string(PVA_SOURCE_DIR) + "/src/tasks/complexity.py"));
 }
 
 BOOST_AUTO_TEST_CASE(every_construct) {

@@ -500,7 +500,7 @@ BOOST_AUTO_TEST_CASE(reference_rule) {
     std::map<std::string, std::string> joined;
     nlohmann::json jobs = nlohmann::json::array();
     nlohmann::json raw_rows = nlohmann::json::array();
-    std::istringstream file(read_text(*shared_data("mbpp/mbpp.jsonl")));
+    std::istringstream file(read_file(*shared_data("mbpp/mbpp.jsonl")));
     std::map<std::int64_t, std::string> raw_codes;
     for (std::string line; std::getline(file, line);) {
         const auto row = nlohmann::json::parse(line);

@@ -23,8 +23,8 @@ const std::string good = R"({"task_id": 7, "text": "Add.", "code": "def f(a, b):
 
 /// Expects InputError whose message holds all the given words.
 void refused(const std::string& bytes, std::initializer_list<std::string> words) {
-    const TemporaryFolder folder;
-    write_text(folder.file("p.jsonl"), bytes);
+    const Scratch folder;
+    write_file(folder.file("p.jsonl"), bytes);
     try {
         load_problems(folder.file("p.jsonl"));
         BOOST_ERROR("accepted: " << bytes);
@@ -59,9 +59,9 @@ BOOST_AUTO_TEST_CASE(line_ends) {
 }
 
 BOOST_AUTO_TEST_CASE(jsonl_sorted_by_id) {
-    const TemporaryFolder folder;
+    const Scratch folder;
     const std::string bytes = "\xEF\xBB\xBF" + with("task_id", 9) + "\r\n\n" + with("family", "sums") + "\n";
-    write_text(folder.file("p.jsonl"), bytes);
+    write_file(folder.file("p.jsonl"), bytes);
     const auto set = load_problems(folder.file("p.jsonl"));
     BOOST_REQUIRE_EQUAL(set.problems.size(), 2u);
     BOOST_TEST(set.problems[0].task_id == 7);
@@ -76,12 +76,12 @@ BOOST_AUTO_TEST_CASE(jsonl_sorted_by_id) {
 }
 
 BOOST_AUTO_TEST_CASE(json_array_prompt_and_imports) {
-    const TemporaryFolder folder;
+    const Scratch folder;
     nlohmann::json record = nlohmann::json::parse(without("text"));
     record["prompt"] = "Add two.";
     record["test_imports"] = {"import math", "import sys"};
     record["test_setup_code"] = "x = 1\r\n";
-    write_text(folder.file("p.json"), "\n [" + record.dump() + "]\n");
+    write_file(folder.file("p.json"), "\n [" + record.dump() + "]\n");
     const auto set = load_problems(folder.file("p.json"));
     BOOST_REQUIRE_EQUAL(set.problems.size(), 1u);
     BOOST_TEST(set.problems[0].text == "Add two.");
@@ -89,12 +89,12 @@ BOOST_AUTO_TEST_CASE(json_array_prompt_and_imports) {
 }
 
 BOOST_AUTO_TEST_CASE(ids_that_are_texts) {
-    const TemporaryFolder folder;
+    const Scratch folder;
     const auto names_and_numbers = [&](const std::vector<nlohmann::json>& ids) {
         std::string bytes;
         for (const auto& id : ids)
             bytes += with("task_id", id) + "\n";
-        write_text(folder.file("p.jsonl"), bytes);
+        write_file(folder.file("p.jsonl"), bytes);
         std::string text;
         for (const Problem& problem : load_problems(folder.file("p.jsonl")).problems)
             text += std::to_string(problem.task_id) + "=" + problem.name + " ";
@@ -113,13 +113,13 @@ BOOST_AUTO_TEST_CASE(ids_that_are_texts) {
 }
 
 BOOST_AUTO_TEST_CASE(human_eval_schema) {
-    const TemporaryFolder folder;
+    const Scratch folder;
     nlohmann::json record = {{"task_id", "HumanEval/3"},
                              {"prompt", "import math\r\n\r\ndef f(x):\r\n    \"\"\"Doubles.\"\"\"\r\n"},
                              {"canonical_solution", "    return 2 * x\r\n"},
                              {"test", "M = 3\r\n\r\ndef check(candidate):\r\n    assert candidate(M) == 6\r\n"},
                              {"entry_point", "f"}};
-    write_text(folder.file("p.jsonl"), record.dump());
+    write_file(folder.file("p.jsonl"), record.dump());
     const Problem problem = load_problems(folder.file("p.jsonl")).problems.at(0);
     BOOST_TEST(problem.task_id == 3);
     BOOST_TEST(problem.name == "HumanEval/3");
@@ -143,7 +143,7 @@ BOOST_AUTO_TEST_CASE(human_eval_schema) {
     refused_with("test", "assert f(1)", {"line 2", "'test'", "check"});
     refused_with("canonical_solution", 1, {"line 2", "'canonical_solution'"});
     record.erase("canonical_solution");
-    write_text(folder.file("p.jsonl"), record.dump());
+    write_file(folder.file("p.jsonl"), record.dump());
     BOOST_TEST(load_problems(folder.file("p.jsonl")).problems.at(0).code == "");
 }
 
@@ -204,16 +204,16 @@ BOOST_AUTO_TEST_CASE(all_of_human_eval) {
 }
 
 BOOST_AUTO_TEST_CASE(compressed_files) {
-    const TemporaryFolder folder;
-    write_text(folder.file("p.jsonl"), good);
+    const Scratch folder;
+    write_file(folder.file("p.jsonl"), good);
     const auto plain = load_problems(folder.file("p.jsonl"));
     BOOST_REQUIRE(std::system(("gzip -c " + folder.file("p.jsonl") + " > " + folder.file("p.gz")).c_str()) == 0);
     const auto packed = load_problems(folder.file("p.gz"));
     BOOST_TEST(packed.sha256 == plain.sha256);
     BOOST_TEST(packed.problems.at(0).code == plain.problems.at(0).code);
     // Two members, as `cat a.gz b.gz` makes, are one file.
-    const std::string bytes = read_text(folder.file("p.gz"));
-    write_text(folder.file("twice.gz"), bytes + bytes);
+    const std::string bytes = read_file(folder.file("p.gz"));
+    write_file(folder.file("twice.gz"), bytes + bytes);
     try {
         load_problems(folder.file("twice.gz"));
         BOOST_ERROR("the second member was not read");
@@ -221,14 +221,14 @@ BOOST_AUTO_TEST_CASE(compressed_files) {
         BOOST_TEST(std::string(error.what()).find("Extra data") + std::string(error.what()).find("JSON") != std::string::npos, error.what());
     }
     for (const std::size_t size : {bytes.size() - 1, bytes.size() / 2, std::size_t{12}}) {
-        write_text(folder.file("cut.gz"), bytes.substr(0, size));
+        write_file(folder.file("cut.gz"), bytes.substr(0, size));
         BOOST_CHECK_THROW(load_problems(folder.file("cut.gz")), pva::InputError);
     }
     std::string damaged = bytes;
     damaged[bytes.size() - 6] ^= 1;
-    write_text(folder.file("damaged.gz"), damaged);
+    write_file(folder.file("damaged.gz"), damaged);
     BOOST_CHECK_THROW(load_problems(folder.file("damaged.gz")), pva::InputError);
-    write_text(folder.file("empty"), "");
+    write_file(folder.file("empty"), "");
     BOOST_CHECK_THROW(load_problems(folder.file("empty")), pva::InputError);
 }
 

@@ -1,49 +1,23 @@
-// Files, Python and shared data for the tests of this room.
+// Python and shared data for the tests of this room.
 #include "support.h"
 
 #include <cstdlib>
-#include <fstream>
+#include <filesystem>
 #include <iostream>
-#include <sstream>
 #include <stdexcept>
 
-TemporaryFolder::TemporaryFolder() {
-    std::string name = (std::filesystem::temp_directory_path() / "pva_tasks_XXXXXX").string();
-    if (!mkdtemp(name.data())) throw std::runtime_error("mkdtemp failed");
-    path_ = name;
-}
-
-TemporaryFolder::~TemporaryFolder() {
-    std::error_code ignored;
-    std::filesystem::remove_all(path_, ignored);
-}
-
-std::string read_text(const std::string& path) {
-    std::ifstream file(path, std::ios::binary);
-    if (!file) throw std::runtime_error("cannot read " + path);
-    std::ostringstream text;
-    text << file.rdbuf();
-    return text.str();
-}
-
-void write_text(const std::string& path, std::string_view text) {
-    std::ofstream file(path, std::ios::binary);
-    file << text;
-    if (!file.flush()) throw std::runtime_error("cannot write " + path);
-}
-
 nlohmann::json read_golden(const std::string& name) {
-    return nlohmann::json::parse(read_text(std::string(PVA_SOURCE_DIR) + "/tests/golden/tasks/" + name));
+    return nlohmann::json::parse(read_file(std::string(PVA_SOURCE_DIR) + "/tests/golden/tasks/" + name));
 }
 
 std::string run_python(std::string_view script, std::string_view input) {
-    const TemporaryFolder folder;
-    write_text(folder.file("script.py"), script);
-    write_text(folder.file("input"), input);
+    const Scratch folder;
+    write_file(folder.file("script.py"), script);
+    write_file(folder.file("input"), input);
     const std::string command =
         "python3 -s -S -P " + folder.file("script.py") + " < " + folder.file("input") + " > " + folder.file("output");
     if (std::system(command.c_str()) != 0) throw std::runtime_error("python3 failed: " + command);
-    return read_text(folder.file("output"));
+    return read_file(folder.file("output"));
 }
 
 std::optional<std::string> shared_data(const std::string& name) {

@@ -1,29 +1,14 @@
-// What several tests of this room need: a folder to write in, Python, and the shared data where they exist.
+// What several tests of this room need: Python, and the shared data where they exist.
 #pragma once
 
-#include <filesystem>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
 #include <string_view>
 
+#include "../scratch.h"
 #include "pva/tasks/problems.h"
 
-/// A folder that is removed with the object.
-class TemporaryFolder {
-  public:
-    TemporaryFolder();
-    ~TemporaryFolder();
-    TemporaryFolder(const TemporaryFolder&) = delete;
-    TemporaryFolder& operator=(const TemporaryFolder&) = delete;
-    std::string file(const std::string& name) const { return (path_ / name).string(); }
-
-  private:
-    std::filesystem::path path_;
-};
-
-std::string read_text(const std::string& path);
-void write_text(const std::string& path, std::string_view text);
 nlohmann::json read_golden(const std::string& name);
 
 /// Runs a script with the python3 on PATH; input on its standard input; returns what it printed.

@@ -2,8 +2,6 @@
 #define BOOST_TEST_MODULE text
 #include <boost/test/unit_test.hpp>
 
-#include <unistd.h>
-
 #include <filesystem>
 #include <fstream>
 #include <iterator>
@@ -11,6 +9,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "../scratch.h"
 #include "pva/core/error.h"
 #include "pva/text/tokenizer.h"
 #include "pva/text/utf8.h"
@@ -23,12 +22,6 @@ namespace {
 const fs::path source_dir = PVA_SOURCE_DIR;
 const std::string tiny_path = (source_dir / "tests/golden/text/tiny_tokenizer.model").string();
 
-std::string read_file(const fs::path& path) {
-    std::ifstream file(path, std::ios::binary);
-    BOOST_REQUIRE_MESSAGE(file, "cannot open " << path);
-    return {std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
-}
-
 std::string hex(const std::string& bytes) {
     constexpr char digits[] = "0123456789abcdef";
     std::string text;
@@ -39,15 +32,6 @@ std::string hex(const std::string& bytes) {
     }
     return text;
 }
-
-struct TemporaryFile {
-    fs::path path;
-    TemporaryFile(const std::string& name, const std::string& bytes)
-        : path(fs::temp_directory_path() / (std::to_string(::getpid()) + name)) {
-        std::ofstream(path, std::ios::binary) << bytes;
-    }
-    ~TemporaryFile() { fs::remove(path); }
-};
 
 bool mentions(const std::exception& error, const std::string& part) {
     return std::string(error.what()).find(part) != std::string::npos;
@@ -177,8 +161,8 @@ BOOST_AUTO_TEST_CASE(missing_and_damaged_files_are_refused) {
     const std::string cases[] = {"", "not a model", "{\"json\": 1}", whole.substr(0, 1000),
                                  whole.substr(0, whole.size() - 1)};
     for (const std::string& bytes : cases) {
-        const TemporaryFile file("damaged.model", bytes);
-        BOOST_CHECK_EXCEPTION(Tokenizer::load(file.path.string()), pva::InputError,
+        const Scratch folder;
+        BOOST_CHECK_EXCEPTION(Tokenizer::load(folder.write("damaged.model", bytes)), pva::InputError,
                               [](const auto& error) { return mentions(error, "damaged.model"); });
     }
 }

@@ -20,6 +20,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "../scratch.h"
 #include "pva/core/checksum.h"
 #include "pva/text/tokenizer.h"
 #include "random_strings.h"
@@ -34,12 +35,6 @@ namespace {
 const fs::path source_dir = PVA_SOURCE_DIR;
 const fs::path golden_dir = source_dir / "tests/golden/text";
 const fs::path data_dir = source_dir / "../shared/data";
-
-std::string read_file(const fs::path& path) {
-    std::ifstream file(path, std::ios::binary);
-    BOOST_REQUIRE_MESSAGE(file, "cannot open " << path);
-    return {std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
-}
 
 std::string read_gzip(const fs::path& path) {
     gzFile file = gzopen(path.c_str(), "rb");

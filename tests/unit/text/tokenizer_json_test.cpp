@@ -3,8 +3,6 @@
 #define BOOST_TEST_MODULE tokenizer_json
 #include <boost/test/unit_test.hpp>
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <chrono>
 #include <filesystem>
@@ -17,6 +15,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "../scratch.h"
 #include "pva/core/error.h"
 #include "pva/text/tokenizer.h"
 
@@ -29,27 +28,6 @@ using Pieces = std::vector<std::string>;
 namespace {
 
 const fs::path golden_dir = fs::path(PVA_SOURCE_DIR) / "tests/golden/text";
-
-/// A folder of its own for every test case.
-struct Folder {
-    fs::path path;
-    Folder() {
-        std::string name = (fs::temp_directory_path() / "tokenizer_json_XXXXXX").string();
-        BOOST_REQUIRE(::mkdtemp(name.data()) != nullptr);
-        path = name;
-    }
-    ~Folder() { fs::remove_all(path); }
-    std::string write(const std::string& bytes, const std::string& name = "tokenizer.json") const {
-        std::ofstream(path / name, std::ios::binary) << bytes;
-        return (path / name).string();
-    }
-};
-
-std::string read_file(const fs::path& path) {
-    std::ifstream file(path, std::ios::binary);
-    BOOST_REQUIRE_MESSAGE(file, "cannot open " << path);
-    return {std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
-}
 
 json added(int id, const std::string& content, const json& options = json::object()) {
     json token = {{"id", id},        {"content", content},  {"single_word", false}, {"lstrip", false},
@@ -78,8 +56,8 @@ json small(const Pieces& pieces, const std::vector<std::pair<std::string, std::s
 }
 
 Tokenizer load(const json& file) {
-    const Folder folder;
-    return Tokenizer::load(folder.write(file.dump()));
+    const Scratch folder;
+    return Tokenizer::load(folder.write("tokenizer.json", file.dump()));
 }
 
 /// The spellings of the tokens, found by decoding; special tokens are spelled as "#id".
@@ -396,31 +374,30 @@ BOOST_AUTO_TEST_CASE(bos_by_template_forced_forbidden_and_spelled) {
 }
 
 BOOST_AUTO_TEST_CASE(tokenizer_config_names_bos_and_eos) {
-    const Folder folder;
+    const Scratch folder;
     json file = small({"a"});
     file["added_tokens"] = {added(1, "<s>"), added(2, "<begin>"), added(3, "</s>")};
-    const std::string path = folder.write(file.dump());
+    const std::string path = folder.write("tokenizer.json", file.dump());
     BOOST_TEST(Tokenizer::load(path).bos_id() == 1);
     BOOST_TEST(Tokenizer::load(path).eos_id() == 3);
-    folder.write(R"({"bos_token": {"content": "<begin>", "lstrip": false}, "eos_token": "<s>"})",
-                 "tokenizer_config.json");
+    folder.write("tokenizer_config.json", R"({"bos_token": {"content": "<begin>", "lstrip": false}, "eos_token": "<s>"})");
     BOOST_TEST(Tokenizer::load(path).bos_id() == 2);
     BOOST_TEST(Tokenizer::load(path).eos_id() == 1);
-    folder.write(R"({"bos_token": null, "eos_token": "<s>"})", "tokenizer_config.json");  // Qwen2
+    folder.write("tokenizer_config.json", R"({"bos_token": null, "eos_token": "<s>"})");  // Qwen2
     BOOST_TEST(Tokenizer::load(path).bos_id() == -1);
     BOOST_CHECK_EXCEPTION(Tokenizer::load(path).encode("a", true), pva::InputError,
                           [](const auto& error) { return mentions(error, "bos_token"); });
-    folder.write("{\"bos_token\": ", "tokenizer_config.json");
+    folder.write("tokenizer_config.json", "{\"bos_token\": ");
     BOOST_CHECK_EXCEPTION(Tokenizer::load(path), pva::InputError,
                           [](const auto& error) { return mentions(error, "tokenizer_config.json"); });
 }
 
 BOOST_AUTO_TEST_CASE(sentencepiece_bos_by_tokenizer_config) {
-    const Folder folder;
-    const std::string path = folder.write(read_file(golden_dir / "tokenizers/llama2.model"), "tokenizer.model");
+    const Scratch folder;
+    const std::string path = folder.write("tokenizer.model", read_file(golden_dir / "tokenizers/llama2.model"));
     BOOST_TEST(Tokenizer::load(path).adds_bos());
     BOOST_TEST(Tokenizer::load(path).unk_id() == 0);
-    folder.write(R"({"add_bos_token": false, "add_eos_token": true})", "tokenizer_config.json");
+    folder.write("tokenizer_config.json", R"({"add_bos_token": false, "add_eos_token": true})");
     const Tokenizer tokenizer = Tokenizer::load(path);
     BOOST_TEST(!tokenizer.adds_bos());
     BOOST_TEST(tokenizer.encode("x").front() != tokenizer.bos_id());
@@ -562,7 +539,7 @@ BOOST_AUTO_TEST_CASE(damaged_files_are_refused) {
     around["post_processor"]["single"] = json::array();
     refused(around, "$A");
 
-    const Folder folder;
+    const Scratch folder;
     const std::string whole = read_file(golden_dir / "tokenizers/llama2.json");
     std::string deep = R"({"version":)";
     for (int i = 0; i < 100'000; ++i)
@@ -574,7 +551,7 @@ BOOST_AUTO_TEST_CASE(damaged_files_are_refused) {
     for (const std::string& bytes :
          {whole.substr(0, whole.size() / 2), whole.substr(0, whole.size() - 3), std::string("{"), std::string("{}"),
           std::string("{\"a\xFF\": 1}"), deep, objects, twice, whole + "x"}) {
-        const std::string path = folder.write(bytes);
+        const std::string path = folder.write("tokenizer.json", bytes);
         BOOST_CHECK_EXCEPTION(Tokenizer::load(path), pva::InputError,
                               [&](const auto& error) { return mentions(error, path); });
     }
@@ -595,14 +572,14 @@ BOOST_AUTO_TEST_CASE(damaged_files_are_refused) {
 
 BOOST_AUTO_TEST_CASE(cut_and_changed_files_never_crash) {
     const std::string whole = read_file(golden_dir / "tokenizers/byte_level_variants.json");
-    const Folder folder;
+    const Scratch folder;
     int loaded = 0;
     int refusals = 0;
     for (std::size_t i = 0; i < whole.size(); i += 37) {
         std::string bytes = whole;
         bytes[i] = static_cast<char>(bytes[i] ^ (1 << i % 7));
         try {
-            const Tokenizer tokenizer = Tokenizer::load(folder.write(bytes));
+            const Tokenizer tokenizer = Tokenizer::load(folder.write("tokenizer.json", bytes));
             tokenizer.encode_with_offsets("Some text, 123 <mask>\n");
             ++loaded;
         } catch (const pva::InputError&) {

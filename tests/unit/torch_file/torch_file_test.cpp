@@ -8,6 +8,7 @@
 #include <iterator>
 
 #include "../npz/npz_writer.h"
+#include "../scratch.h"
 #include "pva/core/error.h"
 #include "pva/io/float_values.h"
 #include "pva/io/torch_file.h"
@@ -19,8 +20,8 @@ namespace {
 
 const std::string golden = PVA_SOURCE_DIR "/tests/golden/sae/families/dictionary_learning/";
 
-const ScratchFolder& scratch() {
-    static const ScratchFolder folder("torch_file");
+const Scratch& scratch() {
+    static const Scratch folder;
     return folder;
 }
 

@@ -18,7 +18,7 @@
 #include <sstream>
 
 #include "../export/made_file.h"
-#include "../npz/npz_writer.h"
+#include "../scratch.h"
 #include "parsers.h"
 #include "pva/core/error.h"
 #include "pva/core/log.h"
@@ -33,8 +33,8 @@ namespace fs = std::filesystem;
 
 namespace {
 
-const test::ScratchFolder& scratch() {
-    static const test::ScratchFolder folder("untrusted");
+const Scratch& scratch() {
+    static const Scratch folder;
     return folder;
 }
 

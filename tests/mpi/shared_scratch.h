@@ -1,0 +1,20 @@
+// A folder for files of one test under mpirun.
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "../unit/scratch.h"
+#include "mpi_test.h"
+#include "pva/mpi/agree.h"
+
+/// An empty folder that all ranks know, made and removed by the first one.
+struct SharedScratch {
+    std::optional<Scratch> made;  // on the first rank alone
+    std::string path = pva::mpi::on_first_rank(test_world(), [this] { return made.emplace().path; });
+
+    SharedScratch() = default;
+    ~SharedScratch() { test_world().barrier(); }  // all ranks are through with it before it goes
+    SharedScratch(const SharedScratch&) = delete;
+    SharedScratch& operator=(const SharedScratch&) = delete;
+};
