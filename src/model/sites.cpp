@@ -7,6 +7,7 @@
 
 #include <ATen/ATen.h>
 
+#include "pva/core/comma_list.h"
 #include "pva/core/error.h"
 #include "pva/core/join.h"
 #include "pva/model/config.h"
@@ -175,12 +176,8 @@ std::vector<CaptureRequest> parse_sites(std::string_view list, const std::vector
         for (int layer = 0; layer < config.num_hidden_layers; ++layer)
             all.push_back(layer);
     }
-    std::string_view rest = list;
-    for (bool more = !list.empty(); more;) {
-        const std::size_t comma = rest.find(',');
-        const std::string_view name = rest.substr(0, comma);
-        more = comma != std::string_view::npos;  // a name has to follow a comma
-        rest = more ? rest.substr(comma + 1) : std::string_view();
+    if (list.empty()) throw UsageError("no site is named; name at least one, for instance resid_post.");
+    for (const std::string& name : split_at_commas(list)) {
         const SitePoint point = parse_site(name, config);
         if (!site_has_layers(point.site)) {
             add(point.site, 0);
@@ -191,7 +188,6 @@ std::vector<CaptureRequest> parse_sites(std::string_view list, const std::vector
                 add(point.site, layer);
         }
     }
-    if (requests.empty()) throw UsageError("no site is named; name at least one, for instance resid_post.");
     for (CaptureRequest& request : requests) {
         std::sort(request.layers.begin(), request.layers.end());
         check_capture_request(request, config);

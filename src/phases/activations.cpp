@@ -9,6 +9,7 @@
 #include <set>
 
 #include "pva/capture/capture.h"
+#include "pva/core/comma_list.h"
 #include "pva/core/error.h"
 #include "pva/core/join.h"
 #include "pva/io/float_values.h"
@@ -33,19 +34,6 @@ constexpr std::array<NamedKind, 5> kinds_by_name = {{{"last-prompt", PositionKin
                                                      {"all", PositionKind::all}}};
 
 std::string kind_name(PositionKind kind) { return kinds_by_name[static_cast<std::size_t>(kind)].name; }
-
-std::vector<std::string> split_list(const std::string& list) {
-    std::vector<std::string> parts;
-    for (std::size_t at = 0; at <= list.size();) {
-        const std::size_t comma = std::min(list.find(',', at), list.size());
-        std::string part = list.substr(at, comma - at);
-        part.erase(0, part.find_first_not_of(' '));
-        part.erase(part.find_last_not_of(' ') + 1);
-        parts.push_back(part);
-        at = comma + 1;
-    }
-    return parts;
-}
 
 struct StoredType {
     const char* option;
@@ -232,7 +220,7 @@ bool wants_activations(const ActivationOptions& options) { return options.sites 
 
 std::vector<PositionKind> position_kinds(const std::string& list) {
     std::set<PositionKind> kinds;
-    for (const std::string& name : split_list(list)) {
+    for (const std::string& name : split_at_commas(list)) {
         const auto known = std::find_if(kinds_by_name.begin(), kinds_by_name.end(), [&](const NamedKind& one) { return name == one.name; });
         if (known == kinds_by_name.end()) throw UsageError("--positions: '" + name + "' is not known; take some of last-prompt, signature-end, tenths, last-token, all");
         if (!kinds.insert(known->kind).second) throw UsageError("--positions: '" + name + "' is named twice");

@@ -7,8 +7,8 @@
 #include <filesystem>
 #include <fstream>
 #include <iostream>
-#include <sstream>
 
+#include "pva/core/comma_list.h"
 #include "pva/core/error.h"
 #include "pva/core/progress.h"
 #include "pva/io/leftovers.h"
@@ -95,14 +95,10 @@ void clean_up(const std::string& data, double log_days) {
 /// Leaves only the named ones of the GPUs that CUDA may show this process. Before anything asks for them.
 void choose_visible_gpus(const std::string& list) {
     if (list.empty()) return;
-    std::vector<std::string> visible;
-    if (const char* already = std::getenv("CUDA_VISIBLE_DEVICES")) {
-        std::istringstream names(already);
-        for (std::string name; std::getline(names, name, ',');) visible.push_back(name);
-    }
+    const char* already = std::getenv("CUDA_VISIBLE_DEVICES");
+    const std::vector<std::string> visible = names_at_commas(already != nullptr ? already : "");
     std::string chosen;
-    std::istringstream numbers(list);
-    for (std::string number; std::getline(numbers, number, ',');) {
+    for (const std::string& number : split_at_commas(list)) {
         if (number.empty() || number.size() > 4 || number.find_first_not_of("0123456789") != std::string::npos) {
             throw UsageError("--gpus " + list + ": '" + number + "' is no number of a GPU; give a list such as 0,2");
         }

@@ -10,6 +10,7 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
+#include "pva/core/comma_list.h"
 #include "pva/core/error.h"
 #include "pva/io/array_files.h"
 #include "pva/io/float_values.h"
@@ -411,10 +412,7 @@ std::vector<ExportColumn> chosen_columns(const ExportTable& table, const ExportO
         return chosen;
     }
     std::set<std::string> seen;
-    for (std::size_t at = 0; at <= options.columns.size();) {
-        const std::size_t comma = std::min(options.columns.find(',', at), options.columns.size());
-        const std::string name = options.columns.substr(at, comma - at);
-        at = comma + 1;
+    for (const std::string& name : split_at_commas(options.columns)) {
         const auto column = std::find_if(table.columns.begin(), table.columns.end(), [&](const ExportColumn& c) { return c.name == name; });
         if (column == table.columns.end()) {
             std::vector<std::string> names;

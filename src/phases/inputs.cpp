@@ -9,6 +9,7 @@
 #include <iterator>
 #include <tuple>
 
+#include "pva/core/comma_list.h"
 #include "pva/core/error.h"
 #include "pva/mpi/agree.h"
 #include "pva/phases/schemas.h"
@@ -72,15 +73,13 @@ std::vector<int> read_layers(const std::string& list) {
             throw UsageError("--layers " + list + ": '" + text + "' is no layer; numbers and ranges separated by commas are expected, such as 0,5,10-12");
         return std::stoi(text);
     };
-    for (std::size_t at = 0; at < list.size();) {
-        const std::size_t comma = std::min(list.find(',', at), list.size());
-        const std::string item = list.substr(at, comma - at);
+    if (list.empty()) return layers;
+    for (const std::string& item : split_at_commas(list)) {
         const std::size_t dash = item.find('-');
         const int first = number(item.substr(0, dash));
         const int last = dash == std::string::npos ? first : number(item.substr(dash + 1));
         if (last < first) throw UsageError("--layers " + list + ": the range " + item + " runs backwards");
         for (int layer = first; layer <= last; ++layer) layers.push_back(layer);
-        at = comma + 1;
     }
     return layers;
 }

@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <set>
 
+#include "pva/core/comma_list.h"
 #include "pva/core/error.h"
 #include "pva/io/reader.h"
 #include "pva/io/result_file.h"
@@ -40,12 +41,7 @@ bool matches(std::string_view pattern, std::string_view name) {
 }
 
 std::vector<std::string> paths_of(const MergeOptions& options) {
-    std::vector<std::string> paths;
-    for (std::size_t at = 0; at < options.files.size();) {
-        const std::size_t comma = std::min(options.files.find(',', at), options.files.size());
-        if (comma > at) paths.push_back(options.files.substr(at, comma - at));
-        at = comma + 1;
-    }
+    std::vector<std::string> paths = names_at_commas(options.files);
     if (!options.pattern.empty()) {
         const fs::path pattern(options.pattern);
         const fs::path folder = pattern.has_parent_path() ? pattern.parent_path() : fs::path(".");

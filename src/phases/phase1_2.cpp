@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <map>
 
+#include "pva/core/comma_list.h"
 #include "pva/core/error.h"
 #include "pva/core/sha256.h"
 #include "pva/io/result_file.h"
@@ -37,9 +38,7 @@ constexpr std::uint64_t bootstrap_seed = 12;
 
 std::vector<double> read_temperatures(const std::string& list) {
     std::vector<double> temperatures;
-    for (std::size_t at = 0; at <= list.size();) {
-        const std::size_t comma = std::min(list.find(',', at), list.size());
-        const std::string item = list.substr(at, comma - at);
+    for (const std::string& item : split_at_commas(list)) {
         std::size_t used = 0;
         double value = 0;
         try {
@@ -51,7 +50,6 @@ std::vector<double> read_temperatures(const std::string& list) {
             throw UsageError("--temperatures " + list + ": '" + item + "' is no temperature above 0 (temperature 0 is taken from phase 1)");
         if (std::find(temperatures.begin(), temperatures.end(), value) != temperatures.end()) throw UsageError("--temperatures " + list + ": " + item + " stands twice");
         temperatures.push_back(value);
-        at = comma + 1;
     }
     return temperatures;
 }

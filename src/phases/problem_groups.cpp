@@ -5,6 +5,7 @@
 #include <map>
 #include <set>
 
+#include "pva/core/comma_list.h"
 #include "pva/core/error.h"
 #include "pva/tasks/difficulty.h"
 
@@ -46,11 +47,8 @@ std::vector<GroupField> group_fields(const Study& study, const StudyRows& rows, 
     std::vector<GroupField> result = {by_difficulty(rows)};
     std::vector<std::int64_t> all_ids;
     for (const tasks::Problem& problem : study.all.set.problems) all_ids.push_back(problem.task_id);
-    for (std::size_t at = 0; at < fields.size();) {
-        const std::size_t comma = std::min(fields.find(',', at), fields.size());
-        const std::string name = fields.substr(at, comma - at);
-        at = comma + 1;
-        if (name.empty() || name == "difficulty") continue;
+    for (const std::string& name : names_at_commas(fields)) {
+        if (name == "difficulty") continue;
         if (std::any_of(result.begin(), result.end(), [&](const GroupField& field) { return field.name == name; })) throw UsageError("--group-by names " + name + " twice");
         const std::vector<std::string> of_problem = tasks::problem_fields(study.all.set, name);
         std::vector<std::string> values;

@@ -8,6 +8,7 @@
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
+#include "pva/core/comma_list.h"
 #include "pva/core/error.h"
 #include "pva/io/float_values.h"
 #include "pva/io/h5.h"
@@ -27,16 +28,6 @@ namespace {
 constexpr std::size_t most_programs = 100;
 constexpr std::size_t tokens_before = 24;
 constexpr std::size_t tokens_behind = 10;
-
-std::vector<std::string> split(const std::string& list) {
-    std::vector<std::string> parts;
-    for (std::size_t at = 0; at < list.size();) {
-        const std::size_t comma = std::min(list.find(',', at), list.size());
-        if (comma > at) parts.push_back(list.substr(at, comma - at));
-        at = comma + 1;
-    }
-    return parts;
-}
 
 template <class T>
 std::vector<T> read_all(const io::h5::File& file, const std::string& name, io::h5::Element element) {
@@ -101,7 +92,7 @@ ContextFinder::ContextFinder(const ReportStudy& study, const ReportOptions& opti
         notes_.push_back("Tokens of programs are not shaded: there are no rows at all their positions. The command of phase 1 with --positions all added makes them without generating anything again.");
     }
 
-    std::vector<std::string> files = split(options.codes);
+    std::vector<std::string> files = names_at_commas(options.codes);
     if (options.codes.empty()) {
         std::error_code error;
         for (const auto& entry : fs::directory_iterator(options.folder + "/codes", error)) {

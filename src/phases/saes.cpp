@@ -6,6 +6,7 @@
 #include <fstream>
 #include <iterator>
 
+#include "pva/core/comma_list.h"
 #include "pva/core/error.h"
 #include "pva/core/join.h"
 #include "pva/model/hub_cache.h"
@@ -33,16 +34,6 @@ sae::LoadOptions load_options(const SaeOptions& options) {
 }
 
 namespace {
-
-std::vector<std::string> split_at_commas(const std::string& text) {
-    std::vector<std::string> parts;
-    for (std::size_t at = 0; at <= text.size();) {
-        const std::size_t comma = std::min(text.find(',', at), text.size());
-        if (comma > at) parts.push_back(text.substr(at, comma - at));
-        at = comma + 1;
-    }
-    return parts;
-}
 
 /// Where a repository's files are in the offline cache; `revision` empty: main.
 std::string snapshot_folder(const std::string& repository, const std::string& revision) {
@@ -107,7 +98,7 @@ bool is_sae(const std::string& path) {
 }
 
 std::vector<std::string> listed_paths(const SaeOptions& options) {
-    const std::vector<std::string> names = split_at_commas(options.names);
+    const std::vector<std::string> names = names_at_commas(options.names);
     if (names.size() > 1) throw UsageError("--sae-list together with several names in --sae; name the one folder or repository that the list's paths are below");
     const std::string base = names.empty() ? std::string() : resolve(names.front());
     std::map<std::string, std::string> snapshots;
@@ -131,7 +122,7 @@ std::vector<std::string> listed_paths(const SaeOptions& options) {
 std::vector<std::string> find_sae_paths(const SaeOptions& options) {
     if (!options.list.empty()) return listed_paths(options);
     std::vector<std::string> paths;
-    for (const std::string& name : split_at_commas(options.names)) {
+    for (const std::string& name : names_at_commas(options.names)) {
         const std::string path = resolve(name);
         if (is_sae(path)) {
             paths.push_back(path);
@@ -148,7 +139,7 @@ std::vector<LayerSae> find_layer_saes(const SaeOptions& options) {
     if (!options.list.empty()) {
         for (const std::string& path : listed_paths(options)) saes.push_back({static_cast<std::int32_t>(sae::layer_of(path)), path});
     } else {
-        for (const std::string& name : split_at_commas(options.names)) {
+        for (const std::string& name : names_at_commas(options.names)) {
             const std::string path = resolve(name);
             if (is_sae(path)) {
                 saes.push_back({static_cast<std::int32_t>(sae::layer_of(path)), path});

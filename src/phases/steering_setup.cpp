@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "pva/core/comma_list.h"
 #include "pva/core/error.h"
 
 namespace pva::phases {
@@ -30,16 +31,6 @@ constexpr ArmKind arm_kinds[] = {
     {"without-wrong", SteeringMethod::taken_out, Direction::wrong, Direction::right, 1},
 };
 
-std::vector<std::string> at_commas(const std::string& list) {
-    std::vector<std::string> items;
-    for (std::size_t at = 0; at <= list.size();) {
-        const std::size_t comma = std::min(list.find(',', at), list.size());
-        items.push_back(list.substr(at, comma - at));
-        at = comma + 1;
-    }
-    return items;
-}
-
 }  // namespace
 
 const char* control_kind_name(ConditionKind kind) {
@@ -60,7 +51,7 @@ const char* control_kind_name(ConditionKind kind) {
 
 std::vector<SteeringArm> read_arms(const std::string& list, std::int64_t candidates) {
     std::vector<SteeringArm> arms;
-    for (const std::string& name : at_commas(list)) {
+    for (const std::string& name : split_at_commas(list)) {
         const auto kind = std::find_if(std::begin(arm_kinds), std::end(arm_kinds), [&](const ArmKind& one) { return name == one.name; });
         if (kind == std::end(arm_kinds)) {
             std::string known;
@@ -84,7 +75,7 @@ std::vector<SteeringArm> read_arms(const std::string& list, std::int64_t candida
 
 std::vector<double> read_numbers(const std::string& option, const std::string& list) {
     std::vector<double> numbers;
-    for (const std::string& item : at_commas(list)) {
+    for (const std::string& item : split_at_commas(list)) {
         std::size_t used = 0;
         double value = 0;
         try {

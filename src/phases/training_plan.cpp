@@ -5,6 +5,7 @@
 #include <cmath>
 #include <filesystem>
 
+#include "pva/core/comma_list.h"
 #include "pva/core/error.h"
 #include "pva/mpi/agree.h"
 #include "pva/sae/discover.h"
@@ -19,13 +20,10 @@ namespace {
 
 std::vector<std::int64_t> numbers_of(const std::string& option, const std::string& list) {
     std::vector<std::int64_t> numbers;
-    for (std::size_t at = 0; at <= list.size();) {
-        const std::size_t comma = std::min(list.find(',', at), list.size());
-        const std::string item = list.substr(at, comma - at);
+    for (const std::string& item : split_at_commas(list)) {
         if (item.empty() || item.size() > 9 || item.find_first_not_of("0123456789") != std::string::npos || std::stol(item) < 1)
             throw UsageError("--" + option + " " + list + ": '" + item + "' is no number above 0; numbers separated by commas are expected");
         numbers.push_back(std::stol(item));
-        at = comma + 1;
     }
     for (std::size_t i = 0; i < numbers.size(); ++i) {
         if (std::find(numbers.begin(), numbers.begin() + static_cast<std::ptrdiff_t>(i), numbers[i]) != numbers.begin() + static_cast<std::ptrdiff_t>(i))

@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <set>
 
+#include "pva/core/comma_list.h"
 #include "pva/core/error.h"
 #include "pva/core/sha256.h"
 #include "pva/mpi/agree.h"
@@ -48,21 +49,11 @@ struct Document {
     std::string text;
 };
 
-std::vector<std::string> list_of(const std::string& names) {
-    std::vector<std::string> list;
-    for (std::size_t at = 0; at <= names.size();) {
-        const std::size_t comma = std::min(names.find(',', at), names.size());
-        if (comma > at) list.push_back(names.substr(at, comma - at));
-        at = comma + 1;
-    }
-    return list;
-}
-
 /// The files of a list of files and folders; those of a folder in the order of their paths.
 std::vector<std::string> files_of(const std::string& names, const std::string& endings) {
     std::vector<std::string> files;
-    const std::vector<std::string> wanted = list_of(endings);
-    for (const std::string& name : list_of(names)) {
+    const std::vector<std::string> wanted = names_at_commas(endings);
+    for (const std::string& name : names_at_commas(names)) {
         if (!fs::is_directory(name)) {
             files.push_back(name);
             continue;

@@ -248,7 +248,7 @@ BOOST_AUTO_TEST_CASE(lists) {
     list_refused("", {}, neox, "no site");
     for (const std::string empty_name : {",", "resid_post,", ",resid_post", "resid_post,,z"})
         list_refused(empty_name, {0}, neox, "unknown site ''");
-    list_refused("resid_post, z", {0}, neox, "unknown site ' z'");
+    list_refused("resid_post, z", {0}, neox, "unknown site 'z'");
     list_refused("resid_post,resid_post", {}, neox, "named twice");
     list_refused("resid_post,resid_post.2", {}, neox, "layer 2 is named twice");
     list_refused("resid_post.2,layers.2", {}, neox, "layer 2 is named twice");
