@@ -6,6 +6,7 @@
 #include <cmath>
 #include <cstddef>
 #include <limits>
+#include <numeric>
 #include <string>
 
 #include "pva/core/error.h"
@@ -98,27 +99,34 @@ stats::BootstrapDraws draws_of(const ResamplingSettings& settings) {
 // Slope over strata of a statistic of each, drawn together.
 template <class Statistic>
 SharedTrend shared_trend(std::span<const ProblemStratum> strata, std::uint32_t n_problems,
-                         const ResamplingSettings& settings, Statistic&& statistic) {
+                         const ResamplingSettings& settings, bool needs_both_classes, Statistic&& statistic) {
     std::vector<stats::ClusteredScores> scores;
     std::vector<double> at;
     for (const ProblemStratum& stratum : strata) {
-        if (!class_problems(stratum.rows, stratum.problems, n_problems).enough()) continue;
+        if (needs_both_classes ? !class_problems(stratum.rows, stratum.problems, n_problems).enough() : stratum.rows.labels.empty()) continue;
         scores.emplace_back(stratum.rows.scores, stratum.rows.labels, stratum.problems, n_problems);
         at.push_back(stratum.at);
     }
     SharedTrend trend{nan, undefined, nan};
     if (at.size() < 2 || settings.draws < 2) return trend;
     const std::vector<double> weights(at.size(), 1.0);
-    const stats::ClusterBootstrap found =
-        stats::cluster_bootstrap(n_problems, {}, draws_of(settings), [&](std::span<const std::uint32_t> drawn) {
-            std::vector<double> values;
-            for (const stats::ClusteredScores& stratum : scores) {
-                values.push_back(statistic(stratum.tie_groups(drawn)));
-                if (std::isnan(values.back())) return nan;
-            }
-            return stats::weighted_slope(at, values, weights);
-        });
-    trend.slope = found.estimate;
+    const auto slope = [&](std::span<const std::uint32_t> drawn) {
+        std::vector<double> values;
+        for (const stats::ClusteredScores& stratum : scores) {
+            values.push_back(statistic(stratum.tie_groups(drawn)));
+            if (std::isnan(values.back())) return nan;
+        }
+        return stats::weighted_slope(at, values, weights);
+    };
+    std::vector<std::uint32_t> once(n_problems);
+    std::iota(once.begin(), once.end(), 0U);
+    trend.slope = slope(once);
+    stats::ClusterBootstrap found;
+    try {
+        found = stats::cluster_bootstrap(n_problems, {}, draws_of(settings), slope);
+    } catch (const InputError&) {
+        return trend;  // a class lies in so few problems that most draws have a stratum without it: no interval
+    }
     trend.interval = found.bca;
     if (found.standard_error > 0) {
         const double z = std::fabs(trend.slope) / found.standard_error;
@@ -164,6 +172,7 @@ DetectionFigures measure_stratum(const DetectionRule& rule, const AnalysisScores
     figures.positives = groups.positives.size();
     figures.negatives = groups.negatives.size();
     figures.base_rate = figures.auroc = figures.auroc_standard_error = nan;
+    figures.f1 = figures.recall = figures.balanced_accuracy = figures.mcc = nan;
     figures.always_positive_f1 = figures.average_precision = figures.average_precision_lift = nan;
     figures.auroc_interval = undefined;
     const std::uint64_t n = figures.positives + figures.negatives;
@@ -182,11 +191,16 @@ DetectionFigures measure_stratum(const DetectionRule& rule, const AnalysisScores
         figures.auroc_interval = stats::delong_interval(auroc);
     }
     figures.counts = stats::confusion(held_out.scores, held_out.labels, rule.threshold);
-    figures.f1 = stats::f1(figures.counts);
     figures.precision = stats::precision(figures.counts);
-    figures.recall = stats::recall(figures.counts);
-    figures.balanced_accuracy = stats::balanced_accuracy(figures.counts);
-    figures.mcc = stats::mcc(figures.counts);
+    // A group without one of the classes has no such figures; 0 or a half would look measured.
+    if (figures.positives > 0) {
+        figures.f1 = stats::f1(figures.counts);
+        figures.recall = stats::recall(figures.counts);
+    }
+    if (figures.positives > 0 && figures.negatives > 0) {
+        figures.balanced_accuracy = stats::balanced_accuracy(figures.counts);
+        figures.mcc = stats::mcc(figures.counts);
+    }
     return figures;
 }
 
@@ -227,12 +241,12 @@ double permutation_p(const Oriented& rows, std::span<const std::uint32_t> proble
 }
 
 SharedTrend auroc_trend(std::span<const ProblemStratum> strata, std::uint32_t n_problems, const ResamplingSettings& settings) {
-    return shared_trend(strata, n_problems, settings, stats::auroc_or_nan);
+    return shared_trend(strata, n_problems, settings, true, stats::auroc_or_nan);
 }
 
 SharedTrend base_rate_trend(std::span<const ProblemStratum> strata, std::uint32_t n_problems,
                             const ResamplingSettings& settings) {
-    return shared_trend(strata, n_problems, settings, [](const std::vector<stats::TieGroup>& groups) {
+    return shared_trend(strata, n_problems, settings, false, [](const std::vector<stats::TieGroup>& groups) {
         double positives = 0;
         double all = 0;
         for (const stats::TieGroup& group : groups) {

@@ -3,12 +3,14 @@
 
 #include <algorithm>
 #include <cmath>
+#include <set>
 
 #include "pva/core/error.h"
 #include "pva/core/philox.h"
 #include "pva/stats/binomial_test.h"
 #include "pva/stats/fisher.h"
 #include "pva/stats/multiple.h"
+#include "pva/stats/permutation.h"
 
 namespace pva::analysis {
 
@@ -111,30 +113,37 @@ std::vector<SteeringTest> steering_tests(const std::string& intervention, Direct
     add("McNemar exact, against no steering", stats::mcnemar(outcomes.gained, outcomes.lost).p, changed > 0 ? std::min(1.0, std::ldexp(1.0, 1 - static_cast<int>(std::min<std::uint64_t>(changed, 1000)))) : 1.0,
         std::to_string(outcomes.gained) + " fixed, " + std::to_string(outcomes.lost) + " broken, two-sided");
 
+    const double none = std::numeric_limits<double>::quiet_NaN();
     std::vector<double> all_effects;
     std::vector<stats::Share> all_shares;
-    const auto rank = [&](const std::string& name, const std::vector<double>& effects) {
+    std::set<std::int32_t> seen;
+    const auto rank = [&](const std::string& name, const std::vector<double>& effects, std::uint64_t ties) {
+        if (effects.size() == ties) return add(name, none, none, "no controls");
         const stats::ControlRank place = stats::rank_among_controls(effect, effects);
-        add(name, place.p, place.smallest_p, "rank " + std::to_string(place.rank()) + " of " + std::to_string(place.controls + 1));
+        add(name, place.p, stats::permutation_p(ties, place.controls), "rank " + std::to_string(place.rank()) + " of " + std::to_string(place.controls + 1));
     };
     for (const ControlOutcomes& kind : controls) {
-        std::vector<double> effects;
-        for (const std::vector<std::uint8_t>& passed : kind.passed) {
-            const stats::PairedOutcomes control = stats::paired_outcomes(before, passed);
-            effects.push_back(aimed_effect(control, aim));
+        if ((!kind.latents.empty() && kind.latents.size() != kind.passed.size()) || (!kind.draws.empty() && kind.draws.size() != kind.passed.size()))
+            throw InternalError("controls of the kind " + kind.kind + " without a latent or a number of draws");
+        std::vector<double> effects(kind.own_draws, effect);
+        for (std::size_t i = 0; i < kind.passed.size(); ++i) {
+            const stats::PairedOutcomes control = stats::paired_outcomes(before, kind.passed[i]);
+            const double one = aimed_effect(control, aim);
+            effects.insert(effects.end(), kind.draws.empty() ? 1 : kind.draws[i], one);
+            const std::int32_t latent = kind.latents.empty() ? -1 : kind.latents[i];
+            if (latent >= 0 && !seen.insert(latent).second) continue;
+            all_effects.push_back(one);
             all_shares.push_back(aimed_share(control, aim));
         }
-        all_effects.insert(all_effects.end(), effects.begin(), effects.end());
-        rank("rank among " + kind.kind, effects);
+        rank("rank among " + kind.kind, effects, kind.own_draws);
     }
-    rank("rank among all controls", all_effects);
+    rank("rank among all controls", all_effects, 0);
 
     const stats::PooledComparison pooled = stats::compare_with_pooled_controls(share, all_shares);
     const std::string rate = std::to_string(share.successes) + " of " + std::to_string(share.trials) + " against " + std::to_string(pooled.pooled.successes) + " of " +
                              std::to_string(pooled.pooled.trials) + " of all controls";
-    const double none = std::numeric_limits<double>::quiet_NaN();
-    add("Fisher exact, against all controls pooled", all_shares.empty() ? 1.0 : pooled.p_fisher, none, rate + ", one-sided");
-    add("binomial, against the pool's upper Clopper-Pearson limit", all_shares.empty() ? 1.0 : pooled.p_upper_bound, none, rate + ", one-sided");
+    add("Fisher exact, against all controls pooled", all_shares.empty() ? none : pooled.p_fisher, none, rate + ", one-sided");
+    add("binomial, against the pool's upper Clopper-Pearson limit", all_shares.empty() ? none : pooled.p_upper_bound, none, rate + ", one-sided");
 
     for (const ControlOutcomes& kind : controls) {
         std::size_t strongest = 0;
@@ -148,7 +157,7 @@ std::vector<SteeringTest> steering_tests(const std::string& intervention, Direct
         }
         const std::string name = "McNemar exact, against the strongest of " + kind.kind;
         if (kind.passed.empty()) {
-            add(name, 1, none, "no controls of this kind");
+            add(name, none, none, "no controls");
             continue;
         }
         const stats::PairedOutcomes paired = stats::paired_outcomes(kind.passed[strongest], after);
@@ -189,15 +198,19 @@ std::vector<SteeringTest> published_steering_tests(const std::string& interventi
 }
 
 void adjust_for_many_tests(std::vector<SteeringTest>& tests) {
+    const auto counts = [](const SteeringTest& test) { return !test.published && !std::isnan(test.p); };
     std::vector<double> p;
     for (const SteeringTest& test : tests) {
-        if (!test.published) p.push_back(test.p);
+        if (counts(test)) p.push_back(test.p);
     }
     const std::vector<double> holm = stats::holm(p);
     const std::vector<double> q = stats::benjamini_hochberg(p);
     std::size_t at = 0;
     for (SteeringTest& test : tests) {
-        if (test.published) continue;
+        if (!counts(test)) {
+            test.holm = test.q = std::numeric_limits<double>::quiet_NaN();
+            continue;
+        }
         test.holm = holm[at];
         test.q = q[at];
         ++at;

@@ -11,6 +11,7 @@
 #include <sstream>
 
 #include "pva/core/error.h"
+#include "pva/core/comma_list.h"
 #include "pva/core/join.h"
 
 namespace po = boost::program_options;
@@ -25,6 +26,7 @@ struct Option::Definition {
     bool changes_results = false;
     bool is_required = false;
     bool is_instead = false;
+    bool is_list = false;
     std::optional<double> minimum;
     std::vector<std::string> words;
     std::function<void(const std::string&)> set;      // throws UsageError
@@ -42,6 +44,10 @@ Option& Option::at_least(double minimum) {
 }
 Option& Option::one_of(std::vector<std::string> words) {
     definition_->words = std::move(words);
+    return *this;
+}
+Option& Option::list() {
+    definition_->is_list = true;
     return *this;
 }
 Option& Option::required() {
@@ -283,7 +289,8 @@ ParsedAs OptionSet::parse(int argc, const char* const* argv) {
             continue;
         }
         definition->given = true;
-        definition->set(values[definition->name].as<std::string>());
+        const std::string given = values[definition->name].as<std::string>();
+        definition->set(definition->is_list ? join(split_at_commas(given), ",") : given);
         const nlohmann::ordered_json value = definition->get();
         if (definition->minimum && value.is_number() && value.get<double>() < *definition->minimum) {
             std::ostringstream minimum;
@@ -397,7 +404,7 @@ void register_options(OptionSet& set, CommonOptions& options) {
     set.add("json", options.json, "FILE", "write the final summary there too, for scripts");
     set.add("log-level", options.log_level, "LEVEL", "how much is said").one_of({"error", "warning", "info", "debug"});
     set.add_flag("verbose", options.verbose, "the same as --log-level debug");
-    set.add("gpus", options.gpus, "LIST", "which of the visible GPUs ranks may use, such as 0,2 (all when not given)");
+    set.add("gpus", options.gpus, "LIST", "which of the visible GPUs ranks may use, such as 0,2 (all when not given)").list();
     set.add("max-minutes", options.max_minutes, "M", "stop after the unit at hand with exit code 75 once M minutes are over (0: never)")
         .at_least(0);
     set.add_flag("list-checkpoints", options.list_checkpoints, "list the unfinished runs below --data and how to go on with them, then end").instead_of_a_run();

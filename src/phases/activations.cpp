@@ -211,8 +211,8 @@ std::string position_name(const Position& position) {
 }
 
 void register_options(OptionSet& set, ActivationOptions& options) {
-    set.add("sites", options.sites, "LIST", "places of the model to store, such as resid_post,mlp_out or resid_mid.5; what the dataset does not hold goes to a file of its own");
-    set.add("positions", options.positions, "LIST", "tokens to store: last-prompt, signature-end, tenths (of the program), last-token (of prompt and program), all");
+    set.add("sites", options.sites, "LIST", "places of the model to store, such as resid_post,mlp_out or resid_mid.5; what the dataset does not hold goes to a file of its own").list();
+    set.add("positions", options.positions, "LIST", "tokens to store: last-prompt, signature-end, tenths (of the program), last-token (of prompt and program), all").list();
     set.add("activations-dtype", options.dtype, "TYPE", "how that file stores them").one_of({"float32", "float16", "bfloat16"});
 }
 

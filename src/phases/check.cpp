@@ -34,8 +34,8 @@ void register_options(OptionSet& set, CheckOptions& options) {
     set.add("text", options.text, "FILE", "text to tokenize and to measure the loss on: JSONL with a field text, or one plain text");
     set.add("records", options.records, "N", "only the first N sequences").at_least(1);
     set.add("max-tokens", options.max_tokens, "N", "a text is cut after so many tokens").at_least(1);
-    set.add("sites", options.sites, "LIST", "sites to dump, separated by commas: embedding, resid_pre, resid_mid, resid_post, attn_out, mlp_out, z, final_norm, or as TransformerLens, Hugging Face, sparsify or dictionary_learning spell them");
-    set.add("layers", options.layers, "LIST", "layers of the sites, for instance 0,5,12; all when not given");
+    set.add("sites", options.sites, "LIST", "sites to dump, separated by commas: embedding, resid_pre, resid_mid, resid_post, attn_out, mlp_out, z, final_norm, or as TransformerLens, Hugging Face, sparsify or dictionary_learning spell them").list();
+    set.add("layers", options.layers, "LIST", "layers of the sites, for instance 0,5,12; all when not given").list();
     set.add("dump", options.dump, "FILE", "HDF5 file for logits, sites and generated tokens of every sequence");
     set.add("generate", options.generate, "N", "tokens to continue every sequence by, greedily and not stopped at EOS").at_least(0);
     set.add("batch-size", options.batch_size, "N", "rows of the measurement of rates").at_least(1);

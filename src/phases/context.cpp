@@ -96,7 +96,8 @@ void clean_up(const std::string& data, double log_days) {
 void choose_visible_gpus(const std::string& list) {
     if (list.empty()) return;
     const char* already = std::getenv("CUDA_VISIBLE_DEVICES");
-    const std::vector<std::string> visible = names_at_commas(already != nullptr ? already : "");
+    const std::vector<std::string> visible = already != nullptr ? split_at_commas(already) : std::vector<std::string>{};
+    if (visible == std::vector<std::string>{""}) throw UsageError("--gpus " + list + ": CUDA_VISIBLE_DEVICES is empty, which hides every GPU");
     std::string chosen;
     for (const std::string& number : split_at_commas(list)) {
         if (number.empty() || number.size() > 4 || number.find_first_not_of("0123456789") != std::string::npos) {

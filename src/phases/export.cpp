@@ -28,7 +28,7 @@ void register_options(OptionSet& set, ExportOptions& options) {
     set.add("table", options.table, "NAME", "which table; --list shows them");
     set.add("format", options.format, "FORMAT", "what is written").one_of({"csv", "jsonl", "npz"});
     set.add("output", options.output, "FILE", "where to; standard output when not given (npz needs a file)");
-    set.add("columns", options.columns, "LIST", "only these datasets, separated by commas; wide ones are included");
+    set.add("columns", options.columns, "LIST", "only these datasets, separated by commas; wide ones are included").list();
     set.add_flag("wide", options.wide, "csv, jsonl: arrays of every row too (npz always has them)");
     set.add_flag("list", options.list, "show the tables with their rows and columns");
 }

@@ -30,7 +30,7 @@ void register_options(OptionSet& set, Phase1Options& options) {
     register_options(set, options.writing);
     set.add("temperature", options.temperature, "T", "0: always the most probable token; above 0: draw").at_least(0).changes_results();
     set.add("samples", options.samples, "N", "programs for each problem; rows of the file are problems times samples").at_least(1).changes_results();
-    set.add("layers", options.layers, "LIST", "layers whose residual stream is stored, such as 0,5,10-12; all when not given").changes_results();
+    set.add("layers", options.layers, "LIST", "layers whose residual stream is stored, such as 0,5,10-12; all when not given").list().changes_results();
     register_options(set, options.activations);
     register_options(set, options.placement);
     set.add_flag("fresh", options.fresh, "start over even if there is a finished or unfinished file");

@@ -22,7 +22,7 @@ void register_options(OptionSet& set, Phase12Options& options) {
     set.add("dataset", options.dataset, "FILE", "greedy result of pva_phase1, which temperature 0 is taken from; the newest one that fits when not given");
     set.add("splits", options.splits, "FILE", "result of pva_phase1_1; the newest one that fits when not given");
     set.add("part", options.part, "NAME", "part of the split whose problems are taken").one_of({"selection", "tuning", "analysis"}).changes_results();
-    set.add("temperatures", options.temperatures, "LIST", "temperatures above 0, separated by commas").changes_results();
+    set.add("temperatures", options.temperatures, "LIST", "temperatures above 0, separated by commas").list().changes_results();
     set.add("samples", options.samples, "N", "programs for each problem at each temperature").at_least(1).changes_results();
     register_options(set, options.writing);
     register_options(set, options.placement);

@@ -42,7 +42,7 @@ void register_options(OptionSet& set, Phase2Options& options) {
     set.add("site", options.site, "SITE", "where the rows were taken; the SAEs' own");
     set.add("position", options.position, "NAME", "which token's rows are read: last-prompt, signature-end, tenth-1 to tenth-10 or last-token");
     set.add("activations", options.activations, "FILE", "activations of pva_phase1 for other sites and positions; the newest that has them when not given");
-    set.add("layers", options.layers, "LIST", "layers, such as 0,5,10-12; all that have an SAE when not given");
+    set.add("layers", options.layers, "LIST", "layers, such as 0,5,10-12; all that have an SAE when not given").list();
     set.add("compat", options.compat, "NAME", "published version whose rules stand in for those not given: none, first (June 2025) or paper (November 2025); see docs/methods.md")
         .one_of({"none", "first", "paper"})
         .changes_results();
@@ -59,7 +59,7 @@ void register_options(OptionSet& set, Phase2Options& options) {
     set.add("min-rows", options.min_rows, "N", "latents firing on fewer rows of the part are set aside (default 5, or as --compat says)").at_least(0).changes_results();
     set.add("min-effect", options.min_effect, "D", "Cohen's d above which a latent is marked as a large effect").at_least(0).changes_results();
     set.add("top-k", options.top_k, "N", "length of the ranked lists").at_least(1).changes_results();
-    set.add("group-by", options.group_by, "FIELDS", "fields of the problems, separated by commas, within which everything is compared too; difficulty always").changes_results();
+    set.add("group-by", options.group_by, "FIELDS", "fields of the problems, separated by commas, within which everything is compared too; difficulty always").list().changes_results();
     set.add("permutations", options.permutations, "N", "label permutations behind family-wise p-values; 0: none").at_least(0).changes_results();
     set.add("permute-within", options.permute_within, "FIELD", "exchange labels within difficulty or a field of --group-by only").changes_results();
     set.add("q-from", options.q_from, "TEST", "p-values behind q").one_of({"mann-whitney", "permutation"}).changes_results();

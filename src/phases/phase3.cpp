@@ -39,7 +39,7 @@ void register_options(OptionSet& set, Phase3Options& options) {
     set.add("activations", options.activations, "FILE", "activations of pva_phase1 for the stages of writing, and where latents were chosen at another position; the newest that fits when not given");
     set.add("stages", options.stages, "WHEN", "auto: detection at every stage of writing where activations of several positions are there; none: without").one_of({"auto", "none"});
     set.add("candidates", options.candidates, "N", "latents of each direction that are tried, best first").at_least(1).changes_results();
-    set.add("group-by", options.group_by, "FIELDS", "fields of the problems, separated by commas, within which everything is measured too; difficulty always").changes_results();
+    set.add("group-by", options.group_by, "FIELDS", "fields of the problems, separated by commas, within which everything is measured too; difficulty always").list().changes_results();
     set.add("random-latents", options.random_latents, "N", "latents drawn at random for comparison").at_least(0).changes_results();
     set.add("bootstrap", options.bootstrap, "N", "draws of problems behind each bootstrap interval; 0: none").at_least(0).changes_results();
     set.add("permutations", options.permutations, "N", "label permutations behind each p; 0: none").at_least(0).changes_results();
@@ -609,11 +609,11 @@ Assembled assemble(const Setup& setup, const DetectorInput& input, DetectorScore
     const stats::TrendTest difficulty = stats::cochran_armitage(trend_right, trend_trials, trend_at);
     summary["difficulty_right_share"] = {{"z", difficulty.z}, {"p", difficulty.p}};
     for (const std::size_t i : followed) {
+        std::string line = detectors[i].name + " for " + analysis::name(detectors[i].positive) + " programs: AUROC changes by ";
         if (setup.temperatures.size() > 1) {
-            lines.push_back(detectors[i].name + " for " + analysis::name(detectors[i].positive) + " programs: AUROC changes by " + shown(of["temperature_trend/slope"][i], 3) + " " +
-                            shown_interval(of["temperature_trend/low"][i], of["temperature_trend/high"][i]) + " from temperature 0 to 1 (p " + shown_p(of["temperature_trend/p"][i]) + "), by " +
-                            shown(of["difficulty_trend/slope"][i], 3) + " from one difficulty to the next (p " + shown_p(of["difficulty_trend/p"][i]) + ")");
+            line += shown(of["temperature_trend/slope"][i], 3) + " " + shown_interval(of["temperature_trend/low"][i], of["temperature_trend/high"][i]) + " from temperature 0 to 1 (p " + shown_p(of["temperature_trend/p"][i]) + "), by ";
         }
+        lines.push_back(line + shown(of["difficulty_trend/slope"][i], 3) + " from one difficulty to the next (p " + shown_p(of["difficulty_trend/p"][i]) + ")");
     }
     summary["notes"] = nlohmann::ordered_json::array();
     if (setup.transfer) {

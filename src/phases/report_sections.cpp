@@ -107,7 +107,7 @@ void section_brief(Page& page, const ReportStudy& study) {
     if (study.steering) {
         for (const json& condition : study.steering->summary().value("conditions", json::array())) {
             if (!condition.is_object() || value_text(condition, "arm") == "-1" || value_text(condition, "condition") == "no steering") continue;
-            found.push_back("Steering, held out (" + value_text(condition, "condition") + "): " + value_text(condition, "fixed") + " wrong programs became right and " + value_text(condition, "broken") + " right ones wrong.");
+            found.push_back(steering_in_brief(study.steering->summary(), condition));
             if (found.size() > 6) break;
         }
     }
@@ -746,6 +746,12 @@ void section_detection(Page& page, const ReportStudy& study) {
 
 std::vector<std::string> caveats(const ReportStudy& study) {
     std::vector<std::string> found;
+    if (study.steering) {
+        const SteeringTally tally = steering_tally(study.steering->summary(), "");
+        if (tally.tests > 0 && tally.survivors.empty())
+            found.push_back("None of " + std::to_string(tally.tests) + " tests of steering has an adjusted p (Holm) below 0.05: nothing shows that pushing these latents does more than doing nothing or pushing something else. "
+                            "Where few programs change, that is no proof of the opposite.");
+    }
     if (study.validation) {
         const json summary = study.validation->summary();
         double best_latent = 0;

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <map>
 
+#include "pva/core/join.h"
 #include "pva/phases/report_sections.h"
 #include "pva/phases/report_values.h"
 
@@ -55,24 +56,26 @@ Conditions read_conditions(const io::ResultReader& file) {
     return all;
 }
 
+std::string p_text(double p) { return p < 0.001 ? "< 0.001" : figure(p); }
+
 std::vector<std::vector<std::string>> effects(const Conditions& all, const std::vector<std::uint8_t>& chosen) {
     std::vector<std::vector<std::string>> rows;
     for (std::size_t c = 0; c < all.name.size(); ++c) {
         if (all.kind[c] != 1) continue;
         const std::string mark = c < chosen.size() && chosen[c] == 1 ? " (chosen)" : "";
         rows.push_back({all.name[c] + mark, std::to_string(all.fixed[c]), std::to_string(all.broken[c]), all.share("correction", c), all.share("corruption", c), all.share("preservation", c), all.share("net", c),
-                        figure(all.of("mcnemar_p")[c]), figure(all.of("similarity")[c])});
+                        p_text(all.of("mcnemar_p")[c]), figure(all.of("similarity")[c])});
     }
     return rows;
 }
 
-const std::vector<std::string> effect_head = {"intervention", "fixed", "broken", "correction", "corruption", "preservation", "net change", "McNemar p", "similarity"};
+const std::vector<std::string> effect_head = {"intervention", "fixed", "broken", "correction", "corruption", "preservation", "net change", "McNemar p, not adjusted", "similarity"};
 
 void coefficient_curves(Page& page, const io::ResultReader& file) {
     const Conditions all = read_conditions(file);
     const auto chosen = read_sized<std::uint8_t>(file, "choice/chosen", all.name.size());
     const json summary = file.summary();
-    page.paragraph("Coefficients were chosen on " + value_text(summary, "problems") + " problems of the tuning part, " + value_text(summary, "right") + " of them solved without steering. A coefficient is given in mean norms of the stream.");
+    page.paragraph("Coefficients were chosen on " + value_text(summary, "problems") + " problems of the tuning part, " + value_text(summary, "right") + " of them solved without steering. Figures give coefficients in mean norms of the stream. Of the coefficients within one standard error of the best the weakest is chosen.");
     page.begin_row();
     std::size_t shown = 0;
     for (std::size_t a = 0; a < all.arm_name.size() && shown < most_curves; ++a) {
@@ -131,17 +134,30 @@ void coefficient_curves(Page& page, const io::ResultReader& file) {
     page.table(effect_head, effects(all, chosen), "Every coefficient on the tuning part");
     for (const json& arm : summary.value("arms", json::array())) {
         if (arm.is_object() && arm.contains("none_is_as_good") && arm.at("none_is_as_good").is_boolean() && arm.at("none_is_as_good").get<bool>()) {
-            page.paragraph("For " + value_text(arm, "name") + " no coefficient is better on the tuning part than none at all.");
+            page.paragraph("For " + value_text(arm, "name") + " no steering at all lies within one standard error of the best coefficient: the tuning part gives no reason to steer.");
         }
     }
+}
+
+/// ", beside 20 random vectors and 20 low-score latents, pushed as hard" where there were any.
+std::string controls_text(const json& summary) {
+    std::map<std::string, double> numbers;
+    for (const json& arm : summary.value("arms", json::array())) {
+        for (const json& kind : arm.is_object() ? arm.value("controls", json::array()) : json::array()) numbers[value_text(kind, "kind")] += value_number(kind, "controls");
+    }
+    std::vector<std::string> parts;
+    for (const auto& [kind, n] : numbers) {
+        if (n > 0) parts.push_back(figure(n, 0) + " " + kind);
+    }
+    return parts.empty() ? "" : ", beside controls that are pushed as hard: " + join(parts, ", ");
 }
 
 void against_controls(Page& page, const io::ResultReader& file) {
     const Conditions all = read_conditions(file);
     const json summary = file.summary();
     page.paragraph("The chosen interventions were tried on " + value_text(summary, "problems") + " problems of the analysis part (" + value_text(summary, "right") + " solved and " + value_text(summary, "wrong") +
-                   " not solved without steering), beside controls that are pushed as hard: latents of low score, random vectors, and latents chosen on shuffled labels.");
-    page.table(effect_head, effects(all, {}), "Correction, corruption and preservation with 95 % intervals");
+                   " not solved without steering)" + controls_text(summary) + ".");
+    page.table(effect_head, effects(all, {}), "Correction, corruption and preservation with 95 % intervals; net change: (fixed - broken) / problems");
 
     Plot plot;
     plot.name = "Net change towards the aim: chosen latents beside controls";
@@ -158,6 +174,10 @@ void against_controls(Page& page, const io::ResultReader& file) {
         plot.x_tics.emplace_back(static_cast<double>(a), std::to_string(a + 1));
         names.push_back({std::to_string(a + 1), all.arm_name[a], all.aim[a] == 0 ? "right" : "wrong"});
     }
+    std::vector<std::array<std::size_t, 3>> in_kind(all.arm_name.size()), place_in_kind(all.arm_name.size());
+    for (std::size_t c = 0; c < all.name.size(); ++c) {
+        if (all.arm[c] >= 0 && std::isfinite(all.of("aimed")[c]) && all.kind[c] >= 2 && all.kind[c] <= 4) ++in_kind[static_cast<std::size_t>(all.arm[c])][all.kind[c] - 2U];
+    }
     for (std::size_t c = 0; c < all.name.size(); ++c) {
         if (all.arm[c] < 0 || !std::isfinite(all.of("aimed")[c])) continue;
         const auto a = static_cast<std::size_t>(all.arm[c]);
@@ -169,25 +189,59 @@ void against_controls(Page& page, const io::ResultReader& file) {
             chosen.low.push_back(towards_right ? all.of("net_low")[c] : -all.of("net_high")[c]);
             chosen.high.push_back(towards_right ? all.of("net_high")[c] : -all.of("net_low")[c]);
         } else if (all.kind[c] >= 2 && all.kind[c] <= 4) {
-            controls[all.kind[c] - 2U].x.push_back(place - 0.1 + 0.2 * (all.kind[c] - 2));
-            controls[all.kind[c] - 2U].y.push_back(all.of("aimed")[c]);
+            // Side by side, so that controls with the same net change can be counted.
+            const std::size_t kind = all.kind[c] - 2U;
+            const std::size_t i = place_in_kind[a][kind]++;
+            const auto of_kind = static_cast<double>(std::max<std::size_t>(in_kind[a][kind], 2) - 1);
+            controls[kind].x.push_back(place - 0.1 + 0.2 * static_cast<double>(kind) + 0.16 * (static_cast<double>(i) / of_kind - 0.5));
+            controls[kind].y.push_back(all.of("aimed")[c]);
         }
     }
     plot.series = {chosen, controls[0], controls[1], controls[2]};
     plot.series.push_back({PlotSeries::Kind::dashes, "", colour_other, {-0.6, static_cast<double>(all.arm_name.size()) - 0.4}, {0, 0}, {}, {}});
-    page.plot(plot, "Net share of problems that moved towards the aim. Each point is one control; the chosen latent is worth something where it stands above them.");
+    page.plot(plot, "Net share of problems that moved towards the aim: for an intervention that aims at wrong programs the net change with its sign turned. Each point is one control. Whether the chosen latent stands high enough among them, the tests below say.");
     page.table({"number", "intervention", "aim"}, names, "Numbers in the figure");
 
     std::vector<std::vector<std::string>> tests;
     for (const json& test : summary.value("tests", json::array())) {
         const bool published = test.is_object() && test.contains("published") && test.at("published").is_boolean() && test.at("published").get<bool>();
-        tests.push_back({value_text(test, "intervention"), value_text(test, "test") + (published ? " (published study's)" : ""), figure(value_number(test, "p"), 4), figure(value_number(test, "smallest_p"), 4), figure(value_number(test, "holm"), 4),
-                         figure(value_number(test, "q"), 4), value_text(test, "note")});
+        tests.push_back({value_text(test, "intervention"), value_text(test, "test") + (published ? " (published study's)" : ""), p_text(value_number(test, "p")), p_text(value_number(test, "smallest_p")), p_text(value_number(test, "holm")),
+                         p_text(value_number(test, "q")), value_text(test, "note")});
     }
-    if (!tests.empty()) page.table({"intervention", "test", "p", "smallest possible", "Holm", "q", ""}, tests, "Tests on the analysis part, adjusted over all of them");
+    if (tests.empty()) return;
+    page.table({"intervention", "test", "p", "smallest possible", "Holm", "q", ""}, tests, "Tests on the analysis part; Holm's p and q are adjusted over all but published ones");
+    page.paragraph("Rank 1 moved more towards the aim than every control; ties count against the latent. The smallest p that a test could have had is meant before adjustment: few controls cannot survive Holm's. McNemar's test against no steering "
+                   "looks both ways, the counts say which; all others look towards the aim alone. Fisher's and the binomial test count the programs that went over, not those that were lost for it, and take controls on the same problems for independent.");
 }
 
 }  // namespace
+
+SteeringTally steering_tally(const json& summary, const std::string& intervention) {
+    SteeringTally tally;
+    for (const json& test : summary.value("tests", json::array())) {
+        if (!test.is_object() || (!intervention.empty() && value_text(test, "intervention") != intervention)) continue;
+        if (value_text(test, "published") == "true" || !std::isfinite(value_number(test, "p"))) continue;
+        ++tally.tests;
+        if (value_number(test, "holm") < 0.05) tally.survivors.push_back(value_text(test, "test"));
+        if (value_text(test, "test") == "rank among all controls") tally.rank = value_text(test, "note");
+    }
+    return tally;
+}
+
+std::string steering_in_brief(const json& summary, const json& condition) {
+    const auto part = [&](const std::string& name) { return condition.contains(name) ? value_text(condition.at(name), "count") + " of " + value_text(condition.at(name), "of") : std::string("-"); };
+    std::string text = "Steering, held out (" + value_text(condition, "condition") + "): " + part("correction") + " wrong programs became right and " + part("corruption") + " right ones wrong; net change " +
+                       with_interval(value_number(condition, "net"), value_number(condition, "net_low"), value_number(condition, "net_high")) + ".";
+    const json arms = summary.value("arms", json::array());
+    const double arm = value_number(condition, "arm");
+    if (!(arm >= 0) || arm >= static_cast<double>(arms.size())) return text;
+    const SteeringTally tally = steering_tally(summary, value_text(arms.at(static_cast<std::size_t>(arm)), "name"));
+    if (!tally.rank.empty()) text += " Among all controls: " + tally.rank + ".";
+    if (tally.tests == 0) return text;
+    const std::string of = " of " + std::to_string(tally.tests) + " tests of it ";
+    if (tally.survivors.empty()) return text + " None" + of + "has an adjusted p (Holm) below 0.05.";
+    return text + " " + std::to_string(tally.survivors.size()) + of + "have an adjusted p (Holm) below 0.05: " + join(tally.survivors, "; ") + ".";
+}
 
 void section_steering(Page& page, const ReportStudy& study) {
     page.section("steering", "Steering: coefficients, correction and corruption");
@@ -196,6 +250,8 @@ void section_steering(Page& page, const ReportStudy& study) {
     }
     if (study.steering_tuning) {
         coefficient_curves(page, *study.steering_tuning);
+    } else if (study.steering && !study.steering->identity().contains("tuning")) {
+        page.paragraph("Nothing had to be chosen on the tuning part: what is taken out of the weights has no coefficient.");
     } else {
         page.missing("The result of the tuning part, where coefficients were chosen, is missing.");
     }

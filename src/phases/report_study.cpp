@@ -115,9 +115,10 @@ ReportStudy open_report_study(const std::string& folder, const std::string& mode
     const io::FileSchema steering_kind{"pva steering", 1, "steering.md", "", {}};
     study.stages = files.newest("phase3", "stages", stages_kind, of_latents);
     study.steering = files.newest("phase3", "steering", steering_kind, [&](const io::ResultReader& r) { return of_latents(r) && text_of(r.identity(), "part") == "analysis"; });
+    // The file that the analysis part names; the newest one where only the tuning part was run.
     const std::string tuned = id(study.steering, "tuning");
     study.steering_tuning = files.newest("phase3", "steering", steering_kind, [&](const io::ResultReader& r) {
-        return of_latents(r) && text_of(r.identity(), "part") == "tuning" && (tuned.empty() || r.content_sha256() == tuned);
+        return of_latents(r) && text_of(r.identity(), "part") == "tuning" && (!study.steering || r.content_sha256() == tuned);
     });
     for (const auto* reader : {&study.dataset, &study.latents, &study.validation}) {
         if (study.model.empty()) study.model = id(*reader, "model");

@@ -464,8 +464,8 @@ const io::FileSchema& steering_schema() {
                 {"program", Element::text, {"row"}, Filled::per_unit, "1", "the program, cut at the width", "output_bytes"},
                 {"program_bytes", Element::i64, {"row"}, Filled::per_unit, "bytes", "its full length", ""},
                 {"similarity", Element::f64, {"row"}, Filled::per_unit, "1", "token similarity of phase 1's program and this one, 0 to 1", ""},
-                {"gate_open", Element::u8, {"row"}, Filled::per_unit, "1", "1 where the gate was open, or there is none", ""},
-                {"gate_value", Element::f64, {"row"}, Filled::per_unit, "1", "pre-activation that the gate looked at, NaN where there is none", ""},
+                {"gate_open", Element::u8, {"row"}, Filled::per_unit, "1", "1 where the gate was open (with --gate-at each: at any position), or there is none", ""},
+                {"gate_value", Element::f64, {"row"}, Filled::per_unit, "1", "pre-activation that the gate looked at (with --gate-at each: the largest), NaN where there is none", ""},
             }};
         for (const std::string name : {"verdict", "passed", "asserts_passed", "asserts_total", "first_failed", "exit_status", "signal", "suspicious", "measured/detail", "measured/test_wall_seconds", "measured/test_cpu_seconds"})
             s.datasets.push_back(io::find_spec(dataset_schema(), name));
@@ -508,10 +508,10 @@ const io::FileSchema& steering_schema() {
         const auto test = [&s](const std::string& name, const std::string& meaning) {
             s.datasets.push_back({"test/" + name, Element::f64, {"test"}, Filled::at_end, "1", meaning, ""});
         };
-        test("p", "p-value");
+        test("p", "p-value; NaN where there were no controls to compare with");
         test("smallest_p", "the smallest p that could have come out, NaN where it is not known");
-        test("holm", "Holm's adjusted p over all tests of the file, NaN for published ones");
-        test("q", "Benjamini-Hochberg q over all tests of the file, NaN for published ones");
+        test("holm", "Holm's adjusted p over all tests of the file that have a p; NaN for the others and published ones");
+        test("q", "Benjamini-Hochberg q over all tests of the file that have a p; NaN for the others and published ones");
         s.datasets.push_back({"test/note", Element::text, {"test"}, Filled::at_end, "1", "counts behind it; of published ones what is wrong with it", "note_bytes"});
         return s;
     }();

@@ -41,17 +41,17 @@ void register_options(OptionSet& set, SteeringOptions& options) {
     set.add("latents", options.latents, "FILE", "result of pva_phase2 on the selection part; the newest one that fits when not given");
     set.add("arms", options.arms, "LIST",
             "what is done: right, wrong (the best latent of that direction is added), against-right, against-wrong (subtracted), gated-right (added where the best wrong latent fires), without-right, "
-            "without-wrong (taken out of the weights)")
+            "without-wrong (taken out of the weights)").list()
         .changes_results();
     set.add("candidates", options.candidates, "N", "latents of each direction, best first; each is an arm of its own").at_least(1).changes_results();
     set.add("positions", options.positions, "RULE", "where it is added: at every position that predicts a token of the answer (last), everywhere (all), or prompt, last-prompt, generated")
         .one_of(generate::edit_positions_names())
         .changes_results();
     set.add("scale", options.scale, "NAME", "coefficients are multiples of the mean norm of the stream at the site (relative), or lengths (absolute)").one_of({"relative", "absolute"}).changes_results();
-    set.add("coefficients", options.coefficients, "LIST", "coefficients tried on the tuning part (default 0.05,0.1,0.2,0.4,0.8,1.6 relative, 10 to 100 in steps of 10 absolute)").changes_results();
+    set.add("coefficients", options.coefficients, "LIST", "coefficients tried on the tuning part (default 0.05,0.1,0.2,0.4,0.8,1.6 relative, 10 to 100 in steps of 10 absolute)").list().changes_results();
     set.add("controls", options.controls, "N", "control vectors of each of three kinds").at_least(0).changes_results();
     set.add("gate-at", options.gate_at, "MOMENT", "gated arms: looked at each position, or once at the last prompt token or the first new token").one_of(generate::gate_moment_names()).changes_results();
-    set.add("gate-percentiles", options.gate_percentiles, "LIST", "gated arms: thresholds tried, percentiles of the gate's value on the tuning part").changes_results();
+    set.add("gate-percentiles", options.gate_percentiles, "LIST", "gated arms: thresholds tried, percentiles of the gate's value on the tuning part").list().changes_results();
     set.add("compat", options.compat, "NAME", "paper: show the binomial tests of the published study, too, with what is wrong with each").one_of({"none", "paper"}).changes_results();
     set.add_flag("tuning-only", options.tuning_only, "stop after the tuning part");
     set.add("seed", options.seed, "N", "names the random vectors, the shuffles of labels and the bootstrap draws").at_least(0).changes_results();
@@ -237,6 +237,14 @@ Setup read_setup(Context& context, const SteeringOptions& options) {
         setup.writing.checkpoint_every = options.checkpoint_every;
         setup.writing.checkpoint_minutes = options.checkpoint_minutes;
         fill_arms(setup, options);
+        const auto has = [&](SteeringMethod method) { return std::any_of(setup.arms.begin(), setup.arms.end(), [&](const SteeringArm& arm) { return arm.method == method; }); };
+        const bool prompt_only = setup.positions == generate::EditPositions::prompt || setup.positions == generate::EditPositions::last_prompt;
+        if (has(SteeringMethod::gated) && prompt_only && setup.gate_at != generate::GateMoment::each) {
+            throw UsageError("--positions " + options.positions + " with --gate-at " + options.gate_at + ": this gate decides about positions behind the prompt alone, so a gated arm would do nothing; take --gate-at each or other positions");
+        }
+        if (options.tuning_only && !has(SteeringMethod::added) && !has(SteeringMethod::gated)) {
+            throw UsageError("--tuning-only with --arms " + options.arms + ": what is taken out of the weights has no coefficient, so there is nothing to do on the tuning part");
+        }
     });
     setup.threads = thread_count(context, options.threads);
     setup.placement = place_model(context, options.placement);
@@ -337,14 +345,20 @@ struct ControlVector {
     ConditionKind kind;
     std::int32_t latent = -1;
     std::vector<float> vector;
+    std::uint32_t draws = 0;  ///< of the shuffled kind: how many shuffles chose it
+};
+
+struct Controls {
+    std::vector<ControlVector> vectors;
+    std::uint32_t own_draws = 0;  ///< shuffles that chose the arm's own latent
 };
 
 /// Controls of one arm: `n` of each kind, fewer low-score and shuffled ones where the SAE has no more.
-std::vector<ControlVector> control_vectors(const Setup& setup, const SteeringOptions& options, std::size_t arm_index) {
+Controls controls_of(const Setup& setup, const SteeringOptions& options, std::size_t arm_index) {
     const SteeringArm& arm = setup.arms[arm_index];
     const auto n = static_cast<std::uint32_t>(options.controls);
     const auto seed = static_cast<std::uint64_t>(options.seed);
-    std::vector<ControlVector> controls;
+    Controls controls;
     if (n == 0) return controls;
     const sae::Sae sae = load_sae(setup, options.sae, arm.layer);
     const auto latents_of_sae = static_cast<std::int64_t>(sae.d_sae);
@@ -353,10 +367,6 @@ std::vector<ControlVector> control_vectors(const Setup& setup, const SteeringOpt
     const auto kept = setup.latents.read_rows<std::uint8_t>("kept", place, 1);
     const auto score = setup.latents.read_rows<double>("score", place, 1);
     const auto fired = setup.latents.read_rows<std::uint64_t>("statistics/fired_rows", place, 1);
-    const auto is_dead = [&](std::uint32_t latent) {
-        const auto row = std::span(sae.W_dec).subspan(latent * sae.d_out, sae.d_out);
-        return std::all_of(row.begin(), row.end(), [](float value) { return value == 0; });
-    };
 
     // Nothing that a list of phase 2 holds, and not the gate.
     std::set<std::uint32_t> excluded = {static_cast<std::uint32_t>(arm.latent)};
@@ -370,15 +380,16 @@ std::vector<ControlVector> control_vectors(const Setup& setup, const SteeringOpt
     std::vector<analysis::ControlCandidate> candidates;
     for (std::int64_t j = 0; j < latents_of_sae; ++j) {
         const auto at = static_cast<std::size_t>(j);
-        if (kept[at] == 1 && !is_dead(static_cast<std::uint32_t>(j))) candidates.push_back({static_cast<std::uint32_t>(j), score[at], fired[at]});
+        if (kept[at] == 1 && fired[at] > 0 && has_direction(sae, static_cast<std::int32_t>(j))) candidates.push_back({static_cast<std::uint32_t>(j), score[at], fired[at]});
     }
     for (const std::uint32_t latent : analysis::low_score_controls(candidates, fired[static_cast<std::size_t>(arm.latent)], std::vector<std::uint32_t>(excluded.begin(), excluded.end()), n))
-        controls.push_back({ConditionKind::low_score, static_cast<std::int32_t>(latent), unit_decoder_row(sae, static_cast<std::int32_t>(latent))});
+        controls.vectors.push_back({ConditionKind::low_score, static_cast<std::int32_t>(latent), unit_decoder_row(sae, static_cast<std::int32_t>(latent))});
 
     for (std::vector<float>& vector : analysis::random_unit_vectors(static_cast<std::size_t>(setup.d_model), n, seed, (std::uint64_t{0x737465} << 32) + arm_index))
-        controls.push_back({ConditionKind::random, -1, std::move(vector)});
+        controls.vectors.push_back({ConditionKind::random, -1, std::move(vector)});
 
-    // The latent that a selection at this layer would have taken had the labels been shuffled; each counts once.
+    // The latent that a selection at this layer would have taken had the labels been shuffled. Each is written once and
+    // counts as often as it was taken; the arm's own latent, taken again, is a tie.
     const std::vector<float> rows = stream_rows(setup, arm.layer, tasks::SplitPart::selection);
     const auto labels = setup.rows.of_part(setup.rows.passed, tasks::SplitPart::selection);
     const sae::CsrRows codes = sae::encode(sae, rows, labels.size());
@@ -387,7 +398,7 @@ std::vector<ControlVector> control_vectors(const Setup& setup, const SteeringOpt
     const std::uint32_t tries = 10 * n;
     const stats::LabelPermutations shuffles(labels, {}, tries, seed, (std::uint64_t{0x73687566} << 16) + static_cast<std::uint64_t>(arm.layer));
     const auto right = static_cast<std::uint64_t>(std::count(labels.begin(), labels.end(), 1));
-    std::set<std::uint32_t> taken = {static_cast<std::uint32_t>(arm.latent)};
+    std::map<std::int64_t, std::size_t> taken;  // latent: its place among the vectors
     std::uint32_t found = 0;
     for (std::uint32_t b = 0; b < tries && found < n; ++b) {
         std::vector<std::uint8_t> shuffled;
@@ -403,9 +414,16 @@ std::vector<ControlVector> control_vectors(const Setup& setup, const SteeringOpt
                 picked = candidate.latent;
             }
         }
-        if (picked < 0 || !taken.insert(static_cast<std::uint32_t>(picked)).second) continue;
-        controls.push_back({ConditionKind::shuffled, static_cast<std::int32_t>(picked), unit_decoder_row(sae, static_cast<std::int32_t>(picked))});
-        ++found;
+        if (picked < 0) continue;
+        if (picked == arm.latent) {
+            ++controls.own_draws;
+        } else if (const auto known = taken.find(picked); known != taken.end()) {
+            ++controls.vectors[known->second].draws;
+        } else {
+            taken[picked] = controls.vectors.size();
+            controls.vectors.push_back({ConditionKind::shuffled, static_cast<std::int32_t>(picked), unit_decoder_row(sae, static_cast<std::int32_t>(picked)), 1});
+            ++found;
+        }
     }
     return controls;
 }
@@ -430,12 +448,15 @@ std::vector<SteeringCondition> analysis_conditions(Context& context, const Setup
                 }
                 if (own.arm < 0) throw InternalError("no coefficient was chosen for " + arm.name);
             }
+            Controls controls = controls_of(setup, options, a);
+            own.draws = controls.own_draws;
             conditions.push_back(own);
             std::map<ConditionKind, int> numbers;
-            for (ControlVector& control : control_vectors(setup, options, a)) {
+            for (ControlVector& control : controls.vectors) {
                 SteeringCondition condition = own;
                 condition.kind = control.kind;
                 condition.latent = control.latent;
+                condition.draws = control.draws;
                 condition.vector = std::move(control.vector);
                 condition.name = "control of " + arm.name + ": " + (control.kind == ConditionKind::random ? "random " + std::to_string(numbers[control.kind]) : (control.kind == ConditionKind::low_score ? "low-score " : "shuffled ") + std::to_string(control.latent));
                 ++numbers[control.kind];
@@ -444,7 +465,7 @@ std::vector<SteeringCondition> analysis_conditions(Context& context, const Setup
             for (const ConditionKind kind : {ConditionKind::low_score, ConditionKind::random, ConditionKind::shuffled}) {
                 if (numbers[kind] < options.controls && context.first_rank()) {
                     context.log.warning(arm.name + ": only " + std::to_string(numbers[kind]) + " controls of the kind " + control_kind_name(kind) + " exist at its layer, " + std::to_string(options.controls) +
-                                        " were asked for; its rank among them can reach p = " + fixed(1.0 / (1 + numbers[kind]), 3) + " at best");
+                                        " were asked for");
                 }
             }
         }

@@ -4,10 +4,12 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
+#include <numeric>
 
 #include "pva/analysis/steering.h"
 #include "pva/core/error.h"
 #include "pva/exec/verdict.h"
+#include "pva/stats/permutation.h"
 
 namespace pva::phases {
 
@@ -180,7 +182,11 @@ SteeringResults steering_results(const SteeredPrograms& programs, const std::vec
                 curve.push_back(outcomes[c]);
             }
             const analysis::CoefficientChoice choice = analysis::choose_coefficient(settings, curve, arm.aim);
-            const std::size_t picked = own[choice.choice.chosen];
+            std::size_t picked = own[choice.choice.chosen];
+            // Of the gates that are as good at that coefficient the one that opens least.
+            for (const std::size_t c : own) {
+                if (conditions[c].coefficient == conditions[picked].coefficient && figures["aimed"][c] >= choice.choice.bar && conditions[c].gate_percentile > conditions[picked].gate_percentile) picked = c;
+            }
             chosen[picked] = 1;
             entry["chosen"] = conditions[picked].name;
             entry["chosen_condition"] = picked;
@@ -193,7 +199,7 @@ SteeringResults steering_results(const SteeredPrograms& programs, const std::vec
             nlohmann::ordered_json kinds = nlohmann::ordered_json::array();
             std::vector<std::uint8_t> one_control;
             for (const ConditionKind kind : control_kinds) {
-                analysis::ControlOutcomes of_kind{control_kind_name(kind), {}};
+                analysis::ControlOutcomes of_kind{.kind = control_kind_name(kind)};
                 stats::Share pooled;
                 double sum = 0;
                 double largest = -2;
@@ -201,13 +207,22 @@ SteeringResults steering_results(const SteeredPrograms& programs, const std::vec
                     if (conditions[c].arm != static_cast<std::int32_t>(a) || conditions[c].kind != kind) continue;
                     if (one_control.empty()) one_control = passed[c];
                     of_kind.passed.push_back(passed[c]);
+                    of_kind.latents.push_back(conditions[c].latent);
+                    of_kind.draws.push_back(kind == ConditionKind::shuffled ? conditions[c].draws : 1);
                     const stats::Share share = analysis::aimed_share(outcomes[c], arm.aim);
                     pooled.successes += share.successes;
                     pooled.trials += share.trials;
                     sum += figures["aimed"][c];
                     largest = std::max(largest, figures["aimed"][c]);
                 }
-                nlohmann::ordered_json k = {{"kind", of_kind.kind}, {"controls", of_kind.passed.size()}, {"wanted", controls_wanted}, {"smallest_p", 1.0 / (1.0 + static_cast<double>(of_kind.passed.size()))}};
+                if (kind == ConditionKind::shuffled) of_kind.own_draws = conditions[own.front()].draws;
+                const auto draws = std::accumulate(of_kind.draws.begin(), of_kind.draws.end(), std::uint64_t{of_kind.own_draws});
+                nlohmann::ordered_json k = {{"kind", of_kind.kind}, {"controls", of_kind.passed.size()}, {"wanted", controls_wanted}, {"smallest_p", stats::permutation_p(of_kind.own_draws, draws)}};
+                if (kind == ConditionKind::shuffled) {
+                    k["shuffles"] = draws;
+                    k["chose_the_latent_itself"] = of_kind.own_draws;
+                    k["times_chosen"] = of_kind.draws;
+                }
                 if (!of_kind.passed.empty()) {
                     k["pooled"] = {{"count", pooled.successes}, {"of", pooled.trials}};
                     k["mean_aimed"] = sum / static_cast<double>(of_kind.passed.size());
@@ -293,7 +308,9 @@ std::vector<std::string> steering_lines(const nlohmann::ordered_json& summary) {
                 continue;
             }
             lines.push_back(arm.at("name").get<std::string>() + ": effect " + fixed(arm.at("aimed"), 3) + ", " + kind.at("controls").dump() + " " + kind.at("kind").get<std::string>() + ": mean " + fixed(kind.at("mean_aimed"), 3) + ", largest " +
-                            fixed(kind.at("largest_aimed"), 3) + ", pooled " + kind.at("pooled").at("count").dump() + " of " + kind.at("pooled").at("of").dump() + "; smallest attainable p " + fixed(kind.at("smallest_p"), 3));
+                            fixed(kind.at("largest_aimed"), 3) + ", pooled " + kind.at("pooled").at("count").dump() + " of " + kind.at("pooled").at("of").dump() +
+                            (kind.contains("shuffles") ? "; chosen by " + kind.at("shuffles").dump() + " shuffles, " + kind.at("chose_the_latent_itself").dump() + " of which chose the latent itself" : "") + "; smallest attainable p " +
+                            fixed(kind.at("smallest_p"), 3));
         }
     }
     table = {{"intervention", "test", "p", "Holm", "q", "counts"}};

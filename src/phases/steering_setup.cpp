@@ -107,11 +107,24 @@ PreActivation pre_activation_of(const sae::Sae& sae, std::int32_t latent) {
     return result;
 }
 
-std::vector<float> unit_decoder_row(const sae::Sae& sae, std::int32_t latent) {
-    const std::span<const float> row = std::span(sae.W_dec).subspan(static_cast<std::size_t>(latent) * sae.d_out, sae.d_out);
+namespace {
+
+std::span<const float> decoder_row(const sae::Sae& sae, std::int32_t latent) { return std::span(sae.W_dec).subspan(static_cast<std::size_t>(latent) * sae.d_out, sae.d_out); }
+
+double squares_of(std::span<const float> row) {
     double squares = 0;
     for (const float value : row) squares += static_cast<double>(value) * static_cast<double>(value);
-    if (!(squares > 1e-12)) throw InputError(sae.source + ": the decoder row of latent " + std::to_string(latent) + " is 0, so it has no direction to steer along");
+    return squares;
+}
+
+}  // namespace
+
+bool has_direction(const sae::Sae& sae, std::int32_t latent) { return squares_of(decoder_row(sae, latent)) > 1e-12; }
+
+std::vector<float> unit_decoder_row(const sae::Sae& sae, std::int32_t latent) {
+    const std::span<const float> row = decoder_row(sae, latent);
+    const double squares = squares_of(row);
+    if (!has_direction(sae, latent)) throw InputError(sae.source + ": the decoder row of latent " + std::to_string(latent) + " is 0, so it has no direction to steer along");
     std::vector<float> unit;
     for (const float value : row) unit.push_back(static_cast<float>(static_cast<double>(value) / std::sqrt(squares)));
     return unit;

@@ -38,11 +38,11 @@ void register_options(OptionSet& set, TrainSaeOptions& options) {
     set.add("format", options.format, "FORMAT", "files of the SAEs; gemma-scope (params.npz) is for batchtopk and jumprelu").one_of({"saelens", "gemma-scope"}).changes_results();
     set.add("model-name", options.model_name, "NAME", "name of the model in the SAEs' metadata; the model's own when not given").changes_results();
     set.add("kind", options.kind, "KIND", "kind of SAE").one_of({"topk", "batchtopk", "jumprelu"}).changes_results();
-    set.add("site", options.sites, "SITES", "sites whose rows are trained on, separated by commas").changes_results();
-    set.add("layers", options.layers, "LIST", "layers, such as 2,5,8-10; all when not given").changes_results();
+    set.add("site", options.sites, "SITES", "sites whose rows are trained on, separated by commas").list().changes_results();
+    set.add("layers", options.layers, "LIST", "layers, such as 2,5,8-10; all when not given").list().changes_results();
     set.add("start-from", options.start_from, "DIR", "begin with the numbers of these SAEs (one a layer, any format) instead of random ones: fine-tuning").changes_results();
-    set.add("latents", options.latents, "LIST", "widths: numbers of latents, separated by commas").changes_results();
-    set.add("l0", options.l0, "LIST", "active latents a row: k, or the target of jumprelu; separated by commas").changes_results();
+    set.add("latents", options.latents, "LIST", "widths: numbers of latents, separated by commas").list().changes_results();
+    set.add("l0", options.l0, "LIST", "active latents a row: k, or the target of jumprelu; separated by commas").list().changes_results();
     set.add("tokens", options.tokens, "N", "rows to train on; each of the text once when not given").at_least(1).changes_results();
     set.add("batch", options.batch, "N", "rows of an optimizer step, of all ranks together").at_least(1).changes_results();
     set.add("micro-batch", options.micro_batch, "N", "rows whose gradients are computed together; at most batch / micro-batch ranks share a step's work").at_least(1).changes_results();

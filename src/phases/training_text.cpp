@@ -23,12 +23,12 @@ namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;
 
 void register_options(OptionSet& set, TrainingTextOptions& options) {
-    set.add("text", options.text, "FILES", "text to train on, separated by commas: JSONL files with a field text, plain files, folders").required().changes_results();
-    set.add("text-endings", options.endings, "LIST", "endings of the files that are taken from folders").changes_results();
+    set.add("text", options.text, "FILES", "text to train on, separated by commas: JSONL files with a field text, plain files, folders").list().required().changes_results();
+    set.add("text-endings", options.endings, "LIST", "endings of the files that are taken from folders").list().changes_results();
     set.add("context", options.context, "N", "tokens of a sequence, BOS included").at_least(2).changes_results();
     set.add("bos", options.bos, "WHEN", "BOS before each sequence; auto: if the tokenizer has one").one_of({"auto", "yes", "no"}).changes_results();
     set.add("separator", options.separator, "TOKEN", "token between documents of a sequence; auto: BOS, else EOS, else none").one_of({"auto", "bos", "eos", "none"}).changes_results();
-    set.add("held-out-text", options.held_out_text, "FILES", "text to measure on; when not given a share of the documents of --text, by their hashes").changes_results();
+    set.add("held-out-text", options.held_out_text, "FILES", "text to measure on; when not given a share of the documents of --text, by their hashes").list().changes_results();
     set.add("held-out-share", options.held_out_share, "SHARE", "share of the documents that are measured on and not trained on").at_least(0).changes_results();
     set.add("problems", options.problems, "FILE", "the study's problems: a text that holds one of tuning or analysis is refused").changes_results();
     set.add("splits", options.splits, "FILE", "result of pva_phase1_1 for --problems; without it all of its problems are held out").changes_results();

@@ -59,12 +59,15 @@ CoefficientChoice choose_coefficient(std::span<const double> coefficients, std::
 struct ControlOutcomes {
     std::string kind;
     std::vector<std::vector<std::uint8_t>> passed;
+    std::vector<std::int32_t> latents;  ///< of each control, -1: none; empty: none of any. The same latent in two kinds is one control
+    std::vector<std::uint32_t> draws;   ///< how often each was drawn; empty: once each
+    std::uint32_t own_draws = 0;        ///< draws that gave the intervention itself
 };
 
 struct SteeringTest {
     std::string intervention;
     std::string name;
-    double p = 1;
+    double p = 1;               ///< NaN: there were no controls to compare with
     double smallest_p = std::numeric_limits<double>::quiet_NaN();  ///< what p could have been at best, where that is known
     double holm = 1;
     double q = 1;               ///< Benjamini-Hochberg
@@ -72,10 +75,11 @@ struct SteeringTest {
     std::string note;
 };
 
-/// Of one intervention: McNemar against nothing done; for each kind of controls and for all together the rank of its effect;
-/// Fisher's exact test (one-sided, towards the aim) and the exact binomial test against the upper Clopper-Pearson limit of
+/// Of one intervention: McNemar against nothing done; for each kind of controls and for all together the rank of its effect.
+/// In the rank within a kind a control counts as often as it was drawn and `own_draws` are ties, so that the intervention is
+/// one more draw of the same kind; among all controls each counts once. Fisher's exact test (one-sided, towards the aim) and the exact binomial test against the upper Clopper-Pearson limit of
 /// all controls pooled; for each kind McNemar against the strongest control of that kind, one-sided towards the aim
-/// (p = P(X >= b), X ~ Binomial(b + c, 1/2)). Always in this order, 4 + 2 kinds of them; without controls p is 1.
+/// (p = P(X >= b), X ~ Binomial(b + c, 1/2)). Always in this order, 4 + 2 kinds of them; without controls p is NaN.
 std::vector<SteeringTest> steering_tests(const std::string& intervention, Direction aim, std::span<const std::uint8_t> before,
                                          std::span<const std::uint8_t> after, std::span<const ControlOutcomes> controls);
 
@@ -84,7 +88,7 @@ std::vector<SteeringTest> steering_tests(const std::string& intervention, Direct
 std::vector<SteeringTest> published_steering_tests(const std::string& intervention, std::span<const std::uint8_t> before,
                                                    std::span<const std::uint8_t> after, std::span<const std::uint8_t> control, Direction aim);
 
-/// Fills holm and q over all tests that are not `published`.
+/// Fills holm and q over all tests that are not `published` and have a p; NaN for the others.
 void adjust_for_many_tests(std::vector<SteeringTest>& tests);
 
 /// Cosine of two vectors, in float64; 0 where one is zero. InternalError for unequal lengths.

@@ -20,6 +20,9 @@ class Option {
     Option& at_least(double minimum);
     /// The allowed words.
     Option& one_of(std::vector<std::string> words);
+    /// A list whose items are separated by commas (core/comma_list.h): its value has no blanks around them, however it was
+    /// spelled.
+    Option& list();
     /// Must be given.
     Option& required();
     /// A switch that asks for something else than a run: required options may be left out beside it.

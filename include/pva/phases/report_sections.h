@@ -15,6 +15,18 @@ void section_solved(Page& page, const ReportStudy& study);         ///< solved b
 void section_latents(Page& page, const ReportStudy& study);        ///< separation scores, top latents, layers, general text
 void section_detection(Page& page, const ReportStudy& study);      ///< figures, ROC, precision and recall, F1
 void section_writing(Page& page, const ReportStudy& study);        ///< detection over the course of writing
+/// Tests of one intervention of a steering file (all where the name is empty), without published ones and those that had no
+/// controls to compare with.
+struct SteeringTally {
+    std::size_t tests = 0;
+    std::vector<std::string> survivors;  ///< names of those with Holm's p below 0.05
+    std::string rank;                    ///< "rank 18 of 61", among all controls
+};
+SteeringTally steering_tally(const nlohmann::ordered_json& summary, const std::string& intervention);
+
+/// One sentence about a condition of the analysis part: what changed, and what the tests say.
+std::string steering_in_brief(const nlohmann::ordered_json& summary, const nlohmann::ordered_json& condition);
+
 void section_steering(Page& page, const ReportStudy& study);       ///< coefficients, correction and corruption
 void section_caveats(Page& page, const ReportStudy& study);        ///< what to keep in mind of these results
 /// Figures, activations by class and strongest contexts of one latent, as a part of a section.

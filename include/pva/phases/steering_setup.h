@@ -51,6 +51,7 @@ struct SteeringCondition {
     double gate_percentile = std::numeric_limits<double>::quiet_NaN();
     double gate_threshold = std::numeric_limits<double>::quiet_NaN();
     std::vector<float> vector;  ///< norm 1; empty: nothing
+    std::uint32_t draws = 0;    ///< shuffles of the labels that chose this latent: of the arm's own, and of controls found that way
 };
 
 /// "right" and so on as arms, one for each candidate; names only. Errors: UsageError for an unknown one or one named twice.
@@ -67,7 +68,10 @@ struct PreActivation {
 };
 PreActivation pre_activation_of(const sae::Sae& sae, std::int32_t latent);
 
-/// Decoder row as a unit vector. Errors: InputError for a dead row (norm 0).
+/// Whether a decoder row is more than rounding away from 0 (norm above 1e-6).
+bool has_direction(const sae::Sae& sae, std::int32_t latent);
+
+/// Decoder row as a unit vector. Errors: InputError for a row without a direction.
 std::vector<float> unit_decoder_row(const sae::Sae& sae, std::int32_t latent);
 
 /// The edit of a condition; null for what is taken out of the weights. Without steering: zeros where the first arm adds.

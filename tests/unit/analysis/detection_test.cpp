@@ -133,7 +133,7 @@ BOOST_AUTO_TEST_CASE(a_stratum_without_a_class_has_no_auroc) {
     BOOST_TEST(std::isnan(few.auroc_standard_error));
     const DetectionFigures none = measure_stratum(rule, {{}, {}});
     BOOST_TEST(std::isnan(none.base_rate));
-    BOOST_TEST(none.f1 == 0.0);
+    BOOST_TEST(std::isnan(none.f1));
     BOOST_TEST(std::isnan(permutation_p(oriented(rule, {{1, 2}, {1, 1}}), {}, 0, {})));
     BOOST_TEST(std::isnan(resampled(oriented(rule, {{1, 2, 3}, {0, 1, 1}}), {}, 0, {}).auroc.lower));
 }
@@ -197,6 +197,51 @@ BOOST_AUTO_TEST_CASE(trend_over_strata_that_share_problems) {
     BOOST_TEST(rate.interval.lower < rate.slope);
     const SharedTrend alone = auroc_trend(std::span(strata).first(1), n, {400, 0, 1, 0});
     BOOST_TEST(std::isnan(alone.slope));
+
+    // Where nothing is solved there is no AUROC, but a share of 0: the line through all five shares, by hand.
+    ProblemStratum hot{1.6, {}, {}};
+    for (std::uint32_t p = 0; p < n; ++p) {
+        hot.rows.scores.push_back(p);
+        hot.rows.labels.push_back(0);
+        hot.problems.push_back(p);
+    }
+    strata.push_back(hot);
+    BOOST_TEST(auroc_trend(strata, n, {400, 0, 1, 0}).slope == falls.slope);
+    double slope = 0;
+    for (const ProblemStratum& stratum : strata) {
+        const auto positives = std::count(stratum.rows.labels.begin(), stratum.rows.labels.end(), 1);
+        slope += (stratum.at - 0.8) * static_cast<double>(positives) / static_cast<double>(stratum.rows.labels.size()) / 1.6;
+    }
+    BOOST_TEST(base_rate_trend(strata, n, {400, 0, 1, 0}).slope == slope, tt::tolerance(1e-9));
+}
+
+BOOST_AUTO_TEST_CASE(trend_without_an_interval_where_most_draws_lack_a_class) {
+    std::vector<ProblemStratum> strata;
+    for (std::uint32_t t = 0; t < 6; ++t) {
+        ProblemStratum stratum{0.3 * t, {}, {}};
+        for (std::uint32_t p = 0; p < 40; ++p) {
+            stratum.rows.scores.push_back(p);
+            stratum.rows.labels.push_back(p / 2 == t ? 1 : 0);
+            stratum.problems.push_back(p);
+        }
+        strata.push_back(stratum);
+    }
+    const SharedTrend trend = auroc_trend(strata, 40, {400, 0, 1, 0});
+    BOOST_TEST(trend.slope > 0.1);
+    BOOST_TEST(std::isnan(trend.interval.lower));
+    BOOST_TEST(std::isnan(trend.p));
+}
+
+BOOST_AUTO_TEST_CASE(groups_without_a_class_have_no_figures_of_it) {
+    const DetectionRule rule = choose_threshold({Scores{0, 1, 2, 3}, Labels{0, 0, 1, 1}}, Direction::right);
+    const Scores scores = {0, 5};
+    const DetectionFigures failing = measure_stratum(rule, {scores, Labels{0, 0}});
+    BOOST_TEST(failing.base_rate == 0.0);
+    for (const double one : {failing.f1, failing.recall, failing.balanced_accuracy, failing.mcc, failing.auroc}) BOOST_TEST(std::isnan(one));
+    const DetectionFigures passing = measure_stratum(rule, {scores, Labels{1, 1}});
+    BOOST_TEST(passing.recall == 0.5);
+    BOOST_TEST(passing.f1 == 2.0 / 3, tt::tolerance(1e-12));
+    for (const double one : {passing.balanced_accuracy, passing.mcc, passing.auroc}) BOOST_TEST(std::isnan(one));
 }
 
 BOOST_AUTO_TEST_CASE(bad_input) {

@@ -278,6 +278,18 @@ BOOST_AUTO_TEST_CASE(switches_that_stand_instead_of_a_run) {
     check_refused({"--verbose"}, {"--model"});
 }
 
+BOOST_AUTO_TEST_CASE(lists_mean_the_same_however_they_are_spelled) {
+    for (const char* spelling : {"0,5,10-12", "0, 5 ,10-12", " 0,5,10-12 "}) {
+        std::string layers;
+        OptionSet set("pva_test", "A test.", {});
+        set.add("layers", layers, "LIST", "layers").list().changes_results();
+        const char* arguments[] = {"pva_test", "--layers", spelling};
+        set.parse(3, arguments);
+        BOOST_TEST(layers == "0,5,10-12");
+        BOOST_TEST(set.identity_values().dump() == R"({"layers":"0,5,10-12"})");
+    }
+}
+
 BOOST_AUTO_TEST_CASE(distances) {
     BOOST_TEST(edit_distance("", "") == 0u);
     BOOST_TEST(edit_distance("", "abc") == 3u);

@@ -215,18 +215,24 @@ BOOST_AUTO_TEST_CASE(course_of_writing_and_steering) {
     tuned.content["effect/similarity"] = values({1, 0.9, 0.2});
     tuned.identity = R"({"model":"m","part":"tuning"})";
     tuned.summary = R"({"problems":20,"right":4,"arms":[{"name":"add <L3-70>","none_is_as_good":true}]})";
-    test::MadeFile tried = tuned;
-    tried.identity = R"({"model":"m","part":"analysis"})";
-    tried.content["condition/kind"] = bytes_of(std::vector<std::uint8_t>{0, 1, 3});
-    tried.content["effect/aimed"] = values({0, 0.25, -0.5});
-    tried.summary = R"({"problems":30,"right":5,"wrong":25,"tests":[{"intervention":"add <L3-70>","test":"against random","p":0.04,"smallest_p":0.01,"holm":0.08,"q":0.05,"published":false,"note":"7 of 16"}]})";
     const std::string tuned_file = folder + "/phase3/steering_m_0-3_tuning_2026-01-01_00-00-00.h5";
     test::write_made_file(tuned_file, steering, tuned);
+    test::MadeFile tried = tuned;
+    tried.identity = R"({"model":"m","part":"analysis","tuning":")" + io::ResultReader::open(tuned_file, steering).content_sha256() + "\"}";
+    tried.content["condition/kind"] = bytes_of(std::vector<std::uint8_t>{0, 1, 3});
+    tried.content["effect/aimed"] = values({0, 0.25, -0.5});
+    tried.summary = R"({"problems":30,"right":5,"wrong":25,"arms":[{"name":"add <L3-70>","controls":[{"kind":"random vectors","controls":20},{"kind":"low-score latents","controls":0}]}],
+        "conditions":[{"condition":"no steering","arm":-1},{"condition":"weak","arm":0,"correction":{"count":4,"of":25},"corruption":{"count":1,"of":5},"net":0.1,"net_low":-0.01,"net_high":0.21}],
+        "tests":[{"intervention":"add <L3-70>","test":"against random","p":0.0004,"smallest_p":0.01,"holm":0.08,"q":0.05,"published":false,"note":"7 of 16"},
+                 {"intervention":"add <L3-70>","test":"rank among all controls","p":0.295,"smallest_p":0.016,"holm":0.3,"q":0.3,"published":false,"note":"rank 18 of 61"},
+                 {"intervention":"add <L3-70>","test":"rank among low-score latents","p":null,"smallest_p":null,"holm":null,"q":null,"published":false,"note":"no controls"},
+                 {"intervention":"add <L3-70>","test":"published: one","p":0.0,"smallest_p":null,"holm":null,"q":null,"published":true,"note":"a fault"}]})";
     test::write_made_file(folder + "/phase3/steering_m_0-3_analysis_2026-01-01_00-00-01.h5", steering, tried);
 
     const std::string page = page_of(folder);
     for (const std::string part : {"&lt;b&gt;tenth", "0.812 [0.750, 0.875], L9", "of 3 programs of the analysis part", "course of writing", "add &lt;L3-70&gt;", "weak (chosen)", "0.438 [0.000, 0.500]", "chosen: 0.100",
-                                   "no coefficient is better", "30 problems of the analysis part", "against random", "0.0800", "7 of 16"}) {
+                                   "lies within one standard error of the best coefficient", "4 of 25 wrong programs became right and 1 of 5 right ones wrong; net change 0.100 [-0.010, 0.210]",
+                                   "Among all controls: rank 18 of 61. None of 2 tests of it has", "None of 2 tests of steering has", "beside controls that are pushed as hard: 20 random vectors", "&lt; 0.001", "30 problems of the analysis part", "against random", "0.0800", "7 of 16"}) {
         BOOST_TEST(page.find(part) != std::string::npos, part);
     }
     BOOST_TEST(page.find("Not there") == std::string::npos);
