@@ -1,13 +1,16 @@
 // What the tests of phase 2 promise, by seeded simulation: with labels that mean nothing q-values and family-wise p-values
 // claim something in about 5 % of studies or fewer, and with planted latents the share of false finds stays at the rate.
+// And what the rank of steering among latents chosen on shuffled labels promises.
 #define BOOST_TEST_MODULE simulation
 #include <algorithm>
 #include <boost/test/unit_test.hpp>
 #include <cmath>
+#include <map>
 #include <vector>
 
 #include "pva/analysis/latent_permutation.h"
 #include "pva/analysis/selection.h"
+#include "pva/analysis/steering.h"
 #include "pva/core/philox.h"
 
 using namespace pva::analysis;
@@ -122,4 +125,46 @@ BOOST_AUTO_TEST_CASE(planted_latents_are_found_and_few_others) {
     BOOST_TEST(found > 0.9 * studies * planted);
     BOOST_TEST(false_share / studies < 0.065);
     BOOST_TEST(false_family <= 8);
+}
+
+// The chosen latent is one more draw of what chance chooses, and of 40 latents those that are chosen often also move most. Ranks
+// that count draws keep their level; ranks among the different latents that were drawn would not.
+BOOST_AUTO_TEST_CASE(rank_among_latents_chosen_on_shuffled_labels) {
+    constexpr int n = 40, wanted = 20, studies = 2000;
+    std::vector<double> cumulative;
+    for (int i = 0; i < n; ++i) cumulative.push_back((i > 0 ? cumulative.back() : 0) + 1.0 / (i + 1));
+    std::vector<std::vector<std::uint8_t>> passed(n, std::vector<std::uint8_t>(60, 0));
+    for (int i = 0; i < n; ++i) std::fill_n(passed[static_cast<std::size_t>(i)].begin(), n - i, std::uint8_t{1});
+    const std::vector<std::uint8_t> before(60, 0);
+    int by_draws = 0, by_list = 0;
+    for (int study = 0; study < studies; ++study) {
+        pva::PhiloxStream random(77, 0, static_cast<std::uint32_t>(study));
+        const auto draw = [&] { return static_cast<std::int32_t>(std::lower_bound(cumulative.begin(), cumulative.end(), random.uniform() * cumulative.back()) - cumulative.begin()); };
+        const std::int32_t chosen = draw();
+        ControlOutcomes controls{.kind = "shuffled"};
+        std::map<std::int32_t, std::size_t> place;
+        for (int b = 0; b < 10 * wanted && place.size() < wanted; ++b) {
+            const std::int32_t one = draw();
+            if (one == chosen) {
+                ++controls.own_draws;
+            } else if (const auto known = place.find(one); known != place.end()) {
+                ++controls.draws[known->second];
+            } else {
+                place[one] = controls.draws.size();
+                controls.passed.push_back(passed[static_cast<std::size_t>(one)]);
+                controls.latents.push_back(one);
+                controls.draws.push_back(1);
+            }
+        }
+        const auto p_of = [&](const ControlOutcomes& kind) {
+            return steering_tests("one", Direction::right, before, passed[static_cast<std::size_t>(chosen)], std::vector{kind}).at(1).p;
+        };
+        by_draws += p_of(controls) <= 0.05;
+        controls.draws.clear();
+        controls.own_draws = 0;
+        by_list += p_of(controls) <= 0.05;
+    }
+    BOOST_TEST_MESSAGE("p of at most 0.05 in " << by_draws << " of " << studies << " studies by draws, in " << by_list << " by the list of different latents");
+    BOOST_TEST(by_draws <= 0.05 * studies);
+    BOOST_TEST(by_list > 0.15 * studies);
 }

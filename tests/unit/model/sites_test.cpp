@@ -244,11 +244,11 @@ BOOST_AUTO_TEST_CASE(lists) {
                "resid_post: 0 1 3;z: 2 5;resid_pre: 2;");
     BOOST_TEST(parsed("final_norm,embedding,mlp_out", {1}) == "final_norm: 0;embedding: 0;mlp_out: 1;");
     BOOST_TEST(sites(parse_sites("resid_mid", {25}, gemma)) == "resid_mid: 25;");
+    BOOST_TEST(parsed("resid_post , z", {0}) == "resid_post: 0;z: 0;");  // blanks around names do not count
 
     list_refused("", {}, neox, "no site");
     for (const std::string empty_name : {",", "resid_post,", ",resid_post", "resid_post,,z"})
         list_refused(empty_name, {0}, neox, "unknown site ''");
-    list_refused("resid_post, z", {0}, neox, "unknown site 'z'");
     list_refused("resid_post,resid_post", {}, neox, "named twice");
     list_refused("resid_post,resid_post.2", {}, neox, "layer 2 is named twice");
     list_refused("resid_post.2,layers.2", {}, neox, "layer 2 is named twice");

@@ -232,7 +232,7 @@ BOOST_AUTO_TEST_CASE(course_of_writing_and_steering) {
     const std::string page = page_of(folder);
     for (const std::string part : {"&lt;b&gt;tenth", "0.812 [0.750, 0.875], L9", "of 3 programs of the analysis part", "course of writing", "add &lt;L3-70&gt;", "weak (chosen)", "0.438 [0.000, 0.500]", "chosen: 0.100",
                                    "lies within one standard error of the best coefficient", "4 of 25 wrong programs became right and 1 of 5 right ones wrong; net change 0.100 [-0.010, 0.210]",
-                                   "Among all controls: rank 18 of 61. None of 2 tests of it has", "None of 2 tests of steering has", "beside controls that are pushed as hard: 20 random vectors", "&lt; 0.001", "30 problems of the analysis part", "against random", "0.0800", "7 of 16"}) {
+                                   "Among all controls: rank 18 of 61. None of 2 tests of it has", "None of 2 tests of steering has", "beside controls that are pushed as hard: 20 random vectors", "&lt; 0.001", "30 problems of the analysis part", "against random", "0.080", "7 of 16"}) {
         BOOST_TEST(page.find(part) != std::string::npos, part);
     }
     BOOST_TEST(page.find("Not there") == std::string::npos);
