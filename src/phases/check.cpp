@@ -337,7 +337,7 @@ Report run_check(Context& context, const CheckOptions& options) {
         std::vector<double> costs;
         for (const auto& tokens : sequences) costs.push_back(static_cast<double>(tokens.size()) + static_cast<double>(options.generate));
         const auto shares = mpi::share_by_cost(costs, comm.size());
-        const LoopOutcome outcome = process_own_items(context, "sequences", "", static_cast<std::int64_t>(sequences.size()), 0, shares[static_cast<std::size_t>(comm.rank())],
+        const LoopOutcome outcome = process_own_items(context, "sequences", "", static_cast<std::int64_t>(sequences.size()), {}, shares[static_cast<std::size_t>(comm.rank())],
                                                       [&](std::int64_t index) -> Processed {
             const auto i = static_cast<std::size_t>(index);
             const capture::Trace trace = capture::trace_sequence(model, sequences[i], requests);

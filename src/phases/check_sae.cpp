@@ -473,7 +473,7 @@ Report run_check_sae(Context& context, const CheckOptions& options) {
         std::vector<std::int64_t> items;
         for (std::size_t c = 0; c < chunks.size() && !own.empty(); ++c) items.push_back(static_cast<std::int64_t>(c));
         const std::int64_t total = comm.all_sum(static_cast<std::int64_t>(items.size()));
-        const LoopOutcome outcome = process_own_items(context, "chunks of text", "", total, 0, items, [&](std::int64_t item) -> Processed {
+        const LoopOutcome outcome = process_own_items(context, "chunks of text", "", total, {}, items, [&](std::int64_t item) -> Processed {
             const auto [begin, end] = chunks[static_cast<std::size_t>(item)];
             const auto part = std::span(sequences).subspan(begin, end - begin);
             std::vector<PositionClass> classes;

@@ -418,17 +418,17 @@ Report run_evaluate(Context& context, const EvaluateOptions& options) {
     if (opened.file) {
         io::ResultFile& file = *opened.file;
         std::vector<std::int64_t> open_units;
-        for (std::int64_t unit = 0; unit < n; ++unit) {
-            if (!file.is_done(unit)) open_units.push_back(unit);
-        }
+        std::vector<std::int64_t> finished_units;
+        for (std::int64_t unit = 0; unit < n; ++unit) (file.is_done(unit) ? finished_units : open_units).push_back(unit);
         const std::vector<double> costs(open_units.size(), 1.0);
         const auto shares = mpi::share_by_cost(costs, comm.size());
         const std::vector<std::int64_t>& own = shares[static_cast<std::size_t>(comm.rank())];
         // Enough in hand that no worker waits for this loop, few enough that a stop is quick.
         Judge judge(*context.python, file, 4 * static_cast<std::size_t>(options.python.test_workers));
-        const std::int64_t finished_before = n - static_cast<std::int64_t>(open_units.size());
+        const auto finished_before = static_cast<std::int64_t>(finished_units.size());
+        const Processed before{finished_before, context.first_rank() ? passed_programs(file, finished_units) : 0};
         const LoopOutcome outcome =
-            process_own_items(context, "completions", "passed", n, finished_before, own, [&](std::int64_t item) -> Processed {
+            process_own_items(context, "completions", "passed", n, before, own, [&](std::int64_t item) -> Processed {
                 const std::int64_t unit = open_units[static_cast<std::size_t>(item)];
                 const auto place = static_cast<std::size_t>(unit);
                 const tasks::Completion& completion = work.completions[place];

@@ -487,14 +487,16 @@ GenerationUse Loop::run() {
     std::vector<Batch> own;
     for (const std::int64_t index : shares[static_cast<std::size_t>(comm.rank())]) own.push_back(all[static_cast<std::size_t>(index)]);
 
-    std::int64_t finished_before = 0;
+    std::vector<std::int64_t> finished_units;
     std::int64_t total = 0;
     for (std::size_t problem = 0; problem < plan_.problems.size(); ++problem) {
         for (const std::size_t condition : conditions()) {
             ++total;
-            finished_before += file_.is_done(unit_of(problem, condition)) ? 1 : 0;
+            if (const std::int64_t unit = unit_of(problem, condition); file_.is_done(unit)) finished_units.push_back(unit);
         }
     }
+    const auto finished_before = static_cast<std::int64_t>(finished_units.size());
+    const std::int64_t solved_before = context_.first_rank() ? passed_programs(file_, finished_units) : 0;
     const std::string unit_name = !plan_.unit_name.empty() ? plan_.unit_name : plan_.temperatures.size() == 1 ? "problems" : "problems at a temperature";
     const auto clock = Clock::now();
     mpi::Bulletin bulletin(comm, context_.common.max_minutes);
@@ -502,7 +504,7 @@ GenerationUse Loop::run() {
                       {context_.first_rank() && context_.log.level() >= LogLevel::info, stdout_is_terminal(), 15});
     const auto show = [&] {
         const double rate = static_cast<double>(bulletin.work()) / std::max(1e-9, seconds_since(clock));
-        progress.update(finished_before + bulletin.done(), std::to_string(bulletin.good()) + (plan_.samples == 1 ? " solved, " : " programs right, ") +
+        progress.update(finished_before + bulletin.done(), std::to_string(solved_before + bulletin.good()) + (plan_.samples == 1 ? " solved, " : " programs right, ") +
                                                                std::to_string(bulletin.running()) + " running, " + fixed(rate, 0) + " tokens/s");
     };
     std::optional<mpi::Failure> failure;

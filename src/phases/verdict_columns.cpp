@@ -1,6 +1,9 @@
 // One row of each column.
 #include "pva/phases/verdict_columns.h"
 
+#include <algorithm>
+#include <vector>
+
 namespace pva::phases {
 
 void add_verdict_columns(io::Columns& columns, const exec::Outcome& outcome) {
@@ -16,6 +19,18 @@ void add_verdict_columns(io::Columns& columns, const exec::Outcome& outcome) {
     columns["measured/detail"] = io::pack_texts({outcome.detail}, static_cast<std::size_t>(detail_bytes));
     columns["measured/test_wall_seconds"] = one(outcome.wall_seconds);
     columns["measured/test_cpu_seconds"] = one(outcome.cpu_seconds);
+}
+
+std::int64_t passed_programs(const io::ResultFile& file, std::span<const std::int64_t> units) {
+    if (units.empty()) return 0;
+    const std::int64_t rows = file.shape("passed").front();
+    const std::int64_t rows_of_unit = rows / file.n_units();
+    std::vector<std::byte> passed(static_cast<std::size_t>(rows));
+    file.read_rows("passed", 0, rows, passed);
+    std::int64_t count = 0;
+    for (const std::int64_t unit : units)
+        count += std::count(passed.begin() + unit * rows_of_unit, passed.begin() + (unit + 1) * rows_of_unit, std::byte{1});
+    return count;
 }
 
 }  // namespace pva::phases

@@ -24,22 +24,22 @@ std::vector<WorkBlock> cut_into_blocks(std::int64_t first, std::int64_t last, st
     return blocks;
 }
 
-LoopOutcome process_own_items(Context& context, const std::string& unit_name, const std::string& good_name, std::int64_t total, std::int64_t finished_before,
+LoopOutcome process_own_items(Context& context, const std::string& unit_name, const std::string& good_name, std::int64_t total, const Processed& before,
                               std::span<const std::int64_t> own_items, const std::function<Processed(std::int64_t item)>& process) {
     mpi::Bulletin bulletin(context.comm, context.common.max_minutes);
-    Progress progress(context.log, unit_name, total, finished_before,
+    Progress progress(context.log, unit_name, total, before.done,
                       {context.first_rank() && context.log.level() >= LogLevel::info, stdout_is_terminal(), 15});
     const auto show = [&] {
-        progress.update(finished_before + bulletin.done(), good_name.empty() ? "" : std::to_string(bulletin.good()) + " " + good_name);
+        progress.update(before.done + bulletin.done(), good_name.empty() ? "" : std::to_string(before.good + bulletin.good()) + " " + good_name);
     };
     std::optional<mpi::Failure> failure;
     for (const std::int64_t item : own_items) {
         if (bulletin.stop_requested()) break;
         try {
-            const auto before = std::chrono::steady_clock::now();
+            const auto begun = std::chrono::steady_clock::now();
             const Processed processed = process(item);
             context.log.debug(unit_name + ", item " + std::to_string(item) + ": " + std::to_string(processed.done) + " done in " +
-                              fixed(std::chrono::duration<double>(std::chrono::steady_clock::now() - before).count(), 3) + " s");
+                              fixed(std::chrono::duration<double>(std::chrono::steady_clock::now() - begun).count(), 3) + " s");
             bulletin.add_done(processed.done, processed.good);
         } catch (const Error& error) {
             // The others finish what they have in hand and come to the agreement below.
@@ -77,7 +77,7 @@ void work_through(Context& context, io::ResultFile& file, const std::string& uni
     }
     const auto shares = mpi::share_by_cost(costs, context.comm.size());
 
-    const LoopOutcome outcome = process_own_items(context, unit_name, good_name, total, finished_before, shares[static_cast<std::size_t>(context.comm.rank())],
+    const LoopOutcome outcome = process_own_items(context, unit_name, good_name, total, {finished_before, 0}, shares[static_cast<std::size_t>(context.comm.rank())],
                                                   [&](std::int64_t index) -> Processed {
                                                       const WorkBlock& block = blocks[open_blocks[static_cast<std::size_t>(index)]];
                                                       const auto open_units = std::count_if(block.units.begin(), block.units.end(),

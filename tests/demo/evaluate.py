@@ -152,6 +152,7 @@ rows = read_lines("killed.jsonl") if code == 0 else []
 check("the same command goes on after a kill", code == 0 and [row["passed"] for row in rows] == [i % 3 != 0 for i in range(120)], text)
 stored = re.search(r"taking up .*: (\d+) of 120 units are done", text)
 check("and takes up what was stored", stored and 0 < int(stored[1]) < 120, text)
+check("what passed before counts in the progress", "120/120 completions (100.0 %)" in text and ", 80 passed" in text, text)
 
 # Whole programs and raw answers.
 answer = "Sure! Let's do it:\n```python\nimport math\n\ndef f3(x):\n    return math.floor(x) + 3\n\nprint(f3(1))\nif __name__ == '__main__':\n    input()\n```\nDone (f3 is short.\n"

@@ -14,6 +14,7 @@ import collections
 import glob
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -119,6 +120,13 @@ def main():
         found = [p for p in glob.glob(os.path.join(data, "*", arguments.name + "_*.h5"))]
         return sorted(found)
 
+    def good_ones(log_begin):
+        """What the last full progress line of a run says of programs that are right; None without one."""
+        with open(log_path, errors="replace") as file:
+            file.seek(log_begin)
+            counts = re.findall(r"\(100\.0 %\).*?, (\d+ (?:solved|programs right|passed))", file.read())
+        return counts[-1] if counts else None
+
     def fail(message):
         print(f"FAILED: {message} (seed {seed})")
         with open(log_path, errors="replace") as file:
@@ -134,6 +142,7 @@ def main():
         if code != 0 or len(result_in(reference)) != arguments.results:
             fail(f"the uninterrupted run ended with {code}")
         expected = result_in(reference)
+        expected_good = good_ones(0)
 
         hits, rounds, kinds = 0, 0, collections.Counter()
         redone = 0
@@ -148,6 +157,7 @@ def main():
                 kind = chance.choice(["rank", "all", "mpirun", "term", "usr1"]) if chance.random() < 0.75 and hits < arguments.kills else "none"
                 if interruptions >= 6:
                     kind = "none"
+                log_begin = os.path.getsize(log_path)
                 process = start(command + ["--data", data], ranks, log)
                 if kind != "none":
                     time.sleep(chance.uniform(0.0, duration * 1.05))
@@ -188,6 +198,8 @@ def main():
                     fail(f"a run that nobody interrupted ended with {code}")
                 if kind == "usr1" and code not in (75, 138, -10, 10, 1):
                     fail(f"USR1 gave {code}")
+            if good_ones(log_begin) not in (expected_good, None):
+                fail(f"round {rounds}: at the end it says {good_ones(log_begin)}, without interruption {expected_good}")
             found = result_in(data)
             if len(found) != arguments.results:
                 fail(f"round {rounds}: {len(found)} result files; a run that was killed after its result had its name must find it when it is started again")

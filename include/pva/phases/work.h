@@ -40,8 +40,8 @@ struct LoopOutcome {
 };
 
 /// Collective. The loop without a result file: this rank's items in order, progress of all ranks shown, stop requests heeded
-/// after every item. A failure on any rank is thrown on all (AgreedError).
-LoopOutcome process_own_items(Context& context, const std::string& unit_name, const std::string& good_name, std::int64_t total, std::int64_t finished_before,
+/// after every item. `before` counts what earlier runs finished. A failure on any rank is thrown on all (AgreedError).
+LoopOutcome process_own_items(Context& context, const std::string& unit_name, const std::string& good_name, std::int64_t total, const Processed& before,
                               std::span<const std::int64_t> own_items, const std::function<Processed(std::int64_t item)>& process);
 
 /// Collective. After a loop that was stopped with units left: leaves the file for the next run and throws AgreedError with
