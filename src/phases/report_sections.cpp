@@ -104,11 +104,10 @@ void section_brief(Page& page, const ReportStudy& study) {
             found.push_back("Held out, for " + wanted + " programs: the latent that ranked first, " + text(latent) + (baseline.is_null() ? "." : "; of the plain baselines, " + text(baseline) + "."));
         }
     }
-    if (study.steering) {
-        for (const json& condition : study.steering->summary().value("conditions", json::array())) {
+    for (const json& summary : steering_summaries(study)) {
+        for (const json& condition : summary.value("conditions", json::array())) {
             if (!condition.is_object() || value_text(condition, "arm") == "-1" || value_text(condition, "condition") == "no steering") continue;
-            found.push_back(steering_in_brief(study.steering->summary(), condition));
-            if (found.size() > 6) break;
+            if (found.size() < 9) found.push_back(steering_in_brief(summary, condition));
         }
     }
     if (found.empty()) return page.missing("There are no programs yet: pva_phase1 writes them.");
@@ -169,8 +168,10 @@ void section_study(Page& page, const ReportStudy& study) {
     add("2, latents", study.latents);
     add("3, detection", study.validation);
     if (study.stages) add("3, course of writing", study.stages);
-    if (study.steering_tuning) add("steering, tuning", study.steering_tuning);
-    if (study.steering) add("steering, analysis", study.steering);
+    for (const SteeringRun& run : study.steering) {
+        if (run.tuning) add("steering, tuning", run.tuning);
+        if (run.analysis) add("steering, analysis", run.analysis);
+    }
     page.table({"phase", "file", "ranks", "seconds", "pva"}, runs, "Results on this page. Seconds are those of the run that finished the file.");
     if (study.others > 0) page.paragraph(std::to_string(study.others) + " other complete results in the same folders are not on this page: they belong to other settings, models or problems, or are older.");
     for (const std::string& reason : study.unusable) page.missing("Not used: " + reason);
@@ -746,11 +747,16 @@ void section_detection(Page& page, const ReportStudy& study) {
 
 std::vector<std::string> caveats(const ReportStudy& study) {
     std::vector<std::string> found;
-    if (study.steering) {
-        const SteeringTally tally = steering_tally(study.steering->summary(), "");
-        if (tally.tests > 0 && tally.survivors.empty())
-            found.push_back("None of " + std::to_string(tally.tests) + " tests of steering has an adjusted p (Holm) below 0.05: nothing shows that pushing these latents does more than doing nothing or pushing something else. "
-                            "Where few programs change, that is no proof of the opposite.");
+    std::size_t steering_tests = 0;
+    bool steering_survives = false;
+    for (const json& summary : steering_summaries(study)) {
+        const SteeringTally tally = steering_tally(summary, "");
+        steering_tests += tally.tests;
+        steering_survives = steering_survives || !tally.survivors.empty();
+    }
+    if (steering_tests > 0 && !steering_survives) {
+        found.push_back("None of " + std::to_string(steering_tests) + " tests of steering has an adjusted p (Holm) below 0.05: nothing shows that pushing these latents does more than doing nothing or pushing something else. "
+                        "Where few programs change, that is no proof of the opposite.");
     }
     if (study.validation) {
         const json summary = study.validation->summary();

@@ -7,6 +7,7 @@
 #include "pva/core/join.h"
 #include "pva/phases/report_sections.h"
 #include "pva/phases/report_values.h"
+#include "pva/stats/multiple.h"
 
 namespace pva::phases {
 
@@ -152,9 +153,15 @@ std::string controls_text(const json& summary) {
     return parts.empty() ? "" : ", beside controls that are pushed as hard: " + join(parts, ", ");
 }
 
-void against_controls(Page& page, const io::ResultReader& file) {
+/// "right, gated-right; positions last": what was asked for.
+std::string arms_text(const io::ResultReader& file) {
+    const json& identity = file.identity();
+    return value_text(identity, "arms") + "; positions " + value_text(identity, "positions");
+}
+
+/// runs: how many runs of steering the tests are adjusted over.
+void against_controls(Page& page, const io::ResultReader& file, const json& summary, std::size_t runs) {
     const Conditions all = read_conditions(file);
-    const json summary = file.summary();
     page.paragraph("The chosen interventions were tried on " + value_text(summary, "problems") + " problems of the analysis part (" + value_text(summary, "right") + " solved and " + value_text(summary, "wrong") +
                    " not solved without steering)" + controls_text(summary) + ".");
     page.table(effect_head, effects(all, {}), "Correction, corruption and preservation with 95 % intervals; net change: (fixed - broken) / problems");
@@ -209,7 +216,8 @@ void against_controls(Page& page, const io::ResultReader& file) {
                          p_text(value_number(test, "q")), value_text(test, "note")});
     }
     if (tests.empty()) return;
-    page.table({"intervention", "test", "p", "smallest possible", "Holm", "q", ""}, tests, "Tests on the analysis part; Holm's p and q are adjusted over all but published ones");
+    page.table({"intervention", "test", "p", "smallest possible", "Holm", "q", ""}, tests, "Tests on the analysis part; Holm's p and q are adjusted over all but published ones" +
+                                                                                                                  (runs > 1 ? " of all " + std::to_string(runs) + " runs on this page, so they differ from those in the files" : std::string()));
     page.paragraph("Rank 1 moved more towards the aim than every control; ties count against the latent. The smallest p that a test could have had is meant before adjustment: few controls cannot survive Holm's. McNemar's test against no steering "
                    "looks both ways, the counts say which; all others look towards the aim alone. Fisher's and the binomial test count the programs that went over, not those that were lost for it, and take controls on the same problems for independent.");
 }
@@ -226,6 +234,31 @@ SteeringTally steering_tally(const json& summary, const std::string& interventio
         if (value_text(test, "test") == "rank among all controls") tally.rank = value_text(test, "note");
     }
     return tally;
+}
+
+std::vector<json> steering_summaries(const ReportStudy& study) {
+    std::vector<json> summaries;
+    for (const SteeringRun& run : study.steering) {
+        if (run.analysis) summaries.push_back(run.analysis->summary());
+    }
+    if (summaries.size() < 2) return summaries;
+    std::vector<json*> adjusted;
+    std::vector<double> p;
+    for (json& summary : summaries) {
+        if (!summary.contains("tests") || !summary.at("tests").is_array()) continue;
+        for (json& test : summary.at("tests")) {
+            if (!test.is_object() || value_text(test, "published") == "true" || !std::isfinite(value_number(test, "p"))) continue;
+            adjusted.push_back(&test);
+            p.push_back(value_number(test, "p"));
+        }
+    }
+    const std::vector<double> family = stats::holm(p);
+    const std::vector<double> rate = stats::benjamini_hochberg(p);
+    for (std::size_t i = 0; i < adjusted.size(); ++i) {
+        (*adjusted[i])["holm"] = family[i];
+        (*adjusted[i])["q"] = rate[i];
+    }
+    return summaries;
 }
 
 std::string steering_in_brief(const json& summary, const json& condition) {
@@ -245,20 +278,28 @@ std::string steering_in_brief(const json& summary, const json& condition) {
 
 void section_steering(Page& page, const ReportStudy& study) {
     page.section("steering", "Steering: coefficients, correction and corruption");
-    if (!study.steering_tuning && !study.steering) {
+    if (study.steering.empty()) {
         return page.missing("Not there: nothing was steered, so there is no coefficient curve, no correction and no corruption, and nothing here says that a latent causes anything. pva_steer does it.");
     }
-    if (study.steering_tuning) {
-        coefficient_curves(page, *study.steering_tuning);
-    } else if (study.steering && !study.steering->identity().contains("tuning")) {
-        page.paragraph("Nothing had to be chosen on the tuning part: what is taken out of the weights has no coefficient.");
-    } else {
-        page.missing("The result of the tuning part, where coefficients were chosen, is missing.");
-    }
-    if (study.steering) {
-        against_controls(page, *study.steering);
-    } else {
-        page.missing("The chosen coefficients were not tried on the analysis part yet, beside controls: the same command of pva_steer goes on with it, without --tuning-only.");
+    const std::vector<json> summaries = steering_summaries(study);
+    if (study.steering.size() > 1)
+        page.paragraph("Steering was run " + std::to_string(study.steering.size()) + " times with different settings; the runs follow one another. Whoever tries more finds more by chance, so p-values are adjusted over all of them.");
+    std::size_t summary = 0;
+    for (std::size_t i = 0; i < study.steering.size(); ++i) {
+        const SteeringRun& run = study.steering[i];
+        if (study.steering.size() > 1) page.subsection("steering-" + std::to_string(i + 1), "Run " + std::to_string(i + 1) + ": " + arms_text(run.analysis ? *run.analysis : *run.tuning));
+        if (run.tuning) {
+            coefficient_curves(page, *run.tuning);
+        } else if (!run.analysis->identity().contains("tuning")) {
+            page.paragraph("Nothing had to be chosen on the tuning part: what is taken out of the weights has no coefficient.");
+        } else {
+            page.missing("The result of the tuning part, where coefficients were chosen, is missing.");
+        }
+        if (run.analysis) {
+            against_controls(page, *run.analysis, summaries[summary++], summaries.size());
+        } else {
+            page.missing("The chosen coefficients were not tried on the analysis part yet, beside controls: the same command of pva_steer goes on with it, without --tuning-only.");
+        }
     }
 }
 

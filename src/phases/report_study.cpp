@@ -31,8 +31,8 @@ struct Files {
     std::set<std::string> refused = {};
     std::set<std::string> models = {};
 
-    /// Newest complete file of the type that `wanted` accepts.
-    std::optional<io::ResultReader> newest(const std::string& subfolder, const std::string& prefix, const io::FileSchema& schema, const std::function<bool(const io::ResultReader&)>& wanted) {
+    /// Complete files of the type that `wanted` accepts, the newest first.
+    std::vector<io::ResultReader> all(const std::string& subfolder, const std::string& prefix, const io::FileSchema& schema, const std::function<bool(const io::ResultReader&)>& wanted) {
         std::vector<std::pair<std::string, std::string>> found;  // timestamp, path
         std::error_code error;
         for (const auto& entry : fs::directory_iterator(folder + "/" + subfolder, error)) {
@@ -42,14 +42,14 @@ struct Files {
             if (path.extension() == ".h5" && stem.starts_with(prefix + "_") && stem.size() > prefix.size() + 19) found.emplace_back(stem.substr(stem.size() - 19), path.string());
         }
         std::sort(found.rbegin(), found.rend());
-        std::optional<io::ResultReader> taken;
+        std::vector<io::ResultReader> taken;
         for (const auto& [timestamp, path] : found) {
             try {
                 io::ResultReader reader = io::ResultReader::open(path, schema);
                 seen.insert(path);
                 if (reader.identity().contains("model")) models.insert(text_of(reader.identity(), "model"));
-                const bool fits = !taken && (model.empty() || !reader.identity().contains("model") || text_of(reader.identity(), "model") == model) && wanted(reader);
-                if (fits) taken = std::move(reader);
+                const bool fits = (model.empty() || !reader.identity().contains("model") || text_of(reader.identity(), "model") == model) && wanted(reader);
+                if (fits) taken.push_back(std::move(reader));
             } catch (const Error& failure) {
                 if (!refused.insert(path).second) continue;
                 std::string reason = failure.what();  // on the page without the folder, which is this machine's affair
@@ -59,7 +59,46 @@ struct Files {
         }
         return taken;
     }
+
+    /// The newest of them.
+    std::optional<io::ResultReader> newest(const std::string& subfolder, const std::string& prefix, const io::FileSchema& schema, const std::function<bool(const io::ResultReader&)>& wanted) {
+        std::vector<io::ResultReader> found = all(subfolder, prefix, schema, wanted);
+        if (found.empty()) return std::nullopt;
+        return std::move(found.front());
+    }
 };
+
+/// Runs of steering: every result of the analysis part with the tuning part that it names, and tuning parts that none names; of
+/// equal settings the newest. Both lists come with the newest first.
+std::vector<SteeringRun> steering_runs(std::vector<io::ResultReader> analyses, std::vector<io::ResultReader> tunings, const io::FileSchema& schema) {
+    std::vector<std::pair<std::string, SteeringRun>> runs;  // when it was written
+    std::set<std::string> known;
+    const auto is_new = [&](const io::ResultReader& r) { return known.insert(r.identity().dump()).second; };
+    const auto written = [](const io::ResultReader& r) {
+        const std::string stem = fs::path(r.path()).stem().string();
+        return stem.substr(stem.size() - 19);
+    };
+    std::set<std::string> named;
+    for (io::ResultReader& analysis : analyses) {
+        if (!is_new(analysis)) continue;
+        SteeringRun run;
+        named.insert(text_of(analysis.identity(), "tuning"));
+        const auto own = std::find_if(tunings.begin(), tunings.end(), [&](const io::ResultReader& r) { return r.content_sha256() == text_of(analysis.identity(), "tuning"); });
+        if (own != tunings.end()) run.tuning = io::ResultReader::open(own->path(), schema);  // another run may name it, too
+        const std::string when = written(analysis);
+        run.analysis = std::move(analysis);
+        runs.emplace_back(when, std::move(run));
+    }
+    for (io::ResultReader& tuning : tunings) {
+        if (!is_new(tuning) || named.contains(tuning.content_sha256())) continue;
+        const std::string when = written(tuning);
+        runs.emplace_back(when, SteeringRun{std::move(tuning), {}});
+    }
+    std::stable_sort(runs.begin(), runs.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
+    std::vector<SteeringRun> sorted;
+    for (auto& [when, run] : runs) sorted.push_back(std::move(run));
+    return sorted;
+}
 
 }  // namespace
 
@@ -114,19 +153,18 @@ ReportStudy open_report_study(const std::string& folder, const std::string& mode
     const io::FileSchema stages_kind{"pva stages", 1, "stages.md", "", {}};
     const io::FileSchema steering_kind{"pva steering", 1, "steering.md", "", {}};
     study.stages = files.newest("phase3", "stages", stages_kind, of_latents);
-    study.steering = files.newest("phase3", "steering", steering_kind, [&](const io::ResultReader& r) { return of_latents(r) && text_of(r.identity(), "part") == "analysis"; });
-    // The file that the analysis part names; the newest one where only the tuning part was run.
-    const std::string tuned = id(study.steering, "tuning");
-    study.steering_tuning = files.newest("phase3", "steering", steering_kind, [&](const io::ResultReader& r) {
-        return of_latents(r) && text_of(r.identity(), "part") == "tuning" && (!study.steering || r.content_sha256() == tuned);
-    });
+    const auto steered = [&](const std::string& part) {
+        return files.all("phase3", "steering", steering_kind, [&](const io::ResultReader& r) { return of_latents(r) && text_of(r.identity(), "part") == part; });
+    };
+    study.steering = steering_runs(steered("analysis"), steered("tuning"), steering_kind);
     for (const auto* reader : {&study.dataset, &study.latents, &study.validation}) {
         if (study.model.empty()) study.model = id(*reader, "model");
     }
     study.others = static_cast<std::int64_t>(files.seen.size());
-    for (const auto* reader : {&study.difficulty, &study.dataset, &study.activations, &study.temperatures, &study.splits, &study.codes, &study.latents, &study.validation, &study.stages, &study.steering_tuning, &study.steering}) {
+    for (const auto* reader : {&study.difficulty, &study.dataset, &study.activations, &study.temperatures, &study.splits, &study.codes, &study.latents, &study.validation, &study.stages}) {
         if (*reader) --study.others;
     }
+    for (const SteeringRun& run : study.steering) study.others -= (run.tuning ? 1 : 0) + (run.analysis ? 1 : 0);
     if (!model.empty() && study.model.empty() && !files.seen.empty()) {
         std::string names;
         for (const std::string& name : files.models) names += (names.empty() ? "" : ", ") + name;

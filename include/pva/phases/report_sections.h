@@ -24,6 +24,10 @@ struct SteeringTally {
 };
 SteeringTally steering_tally(const nlohmann::ordered_json& summary, const std::string& intervention);
 
+/// Summaries of the analysis parts of the study's runs of steering. With more than one Holm's p and q are adjusted again, over the
+/// tests of all of them, so that arms tried one by one are not held to a lower standard than arms tried together.
+std::vector<nlohmann::ordered_json> steering_summaries(const ReportStudy& study);
+
 /// One sentence about a condition of the analysis part: what changed, and what the tests say.
 std::string steering_in_brief(const nlohmann::ordered_json& summary, const nlohmann::ordered_json& condition);
 

@@ -11,6 +11,12 @@
 
 namespace pva::phases {
 
+/// One run of steering: the tuning part, where coefficients were chosen, and the analysis part, where they were tried beside controls.
+struct SteeringRun {
+    std::optional<io::ResultReader> tuning;    ///< the file that `analysis` names
+    std::optional<io::ResultReader> analysis;  ///< empty when only the tuning part was run
+};
+
 /// Result files of one study; those that are not there are empty. They name each other by content hash, so they belong together.
 struct ReportStudy {
     std::optional<io::ResultReader> difficulty;
@@ -21,9 +27,8 @@ struct ReportStudy {
     std::optional<io::ResultReader> codes;  ///< of phase 2
     std::optional<io::ResultReader> latents;
     std::optional<io::ResultReader> validation;
-    std::optional<io::ResultReader> stages;           ///< detection over the course of writing
-    std::optional<io::ResultReader> steering_tuning;  ///< where coefficients were chosen
-    std::optional<io::ResultReader> steering;         ///< where they were tried beside controls
+    std::optional<io::ResultReader> stages;  ///< detection over the course of writing
+    std::vector<SteeringRun> steering;  ///< of these latents with different settings, the oldest first; of equal settings the newest
     std::vector<std::string> unusable;  ///< files that could not be read, with the reason
     std::string model;                  ///< its name; empty without dataset, latents or validation
     std::int64_t others = 0;            ///< results of other models, problems or settings in the same folders

@@ -237,6 +237,30 @@ BOOST_AUTO_TEST_CASE(course_of_writing_and_steering) {
     }
     BOOST_TEST(page.find("Not there") == std::string::npos);
 
+    // A second run: arms tried one by one are adjusted together. An older file of equal settings and a tuning part with nothing behind it.
+    const auto runs_on = [](const std::string& text) { return count(text, "<h3 id=\"steering-"); };
+    BOOST_TEST(runs_on(page) == 0u);
+    const std::string first_identity = tried.identity, first_summary = tried.summary;
+    tried.identity = R"({"model":"m","part":"analysis","arms":"wrong","positions":"last"})";
+    tried.summary = R"({"problems":30,"right":5,"wrong":25,"arms":[{"name":"push <L3-71>"}],"tests":[{"intervention":"push <L3-71>","test":"against random","p":0.02,"smallest_p":0.01,"holm":0.02,"q":0.02,"published":false,"note":"3 of 16"}]})";
+    const std::string second = folder + "/phase3/steering_m_0-3_analysis_2026-01-02_00-00-00.h5", older = folder + "/phase3/steering_m_0-3_analysis_2026-01-01_12-00-00.h5";
+    test::write_made_file(second, steering, tried);
+    test::write_made_file(older, steering, tried);
+    const std::string two = page_of(folder);
+    for (const std::string part : {"Steering was run 2 times", "Run 2: wrong; positions last", "1 of 2 tests of it have an adjusted p (Holm) below 0.05: against random.", "of all 2 runs on this page", "3 of 16", "7 of 16", "<td class=\"n\">0.040</td>"}) BOOST_TEST(two.find(part) != std::string::npos, part);
+    BOOST_TEST(two.find("tests of steering has") == std::string::npos);
+    BOOST_TEST(runs_on(two) == 2u);
+    test::MadeFile alone = tuned;
+    alone.identity = R"({"model":"m","part":"tuning","arms":"gated-right","positions":"all"})";
+    const std::string alone_file = folder + "/phase3/steering_m_0-3_tuning_2026-01-03_00-00-00.h5";
+    test::write_made_file(alone_file, steering, alone);
+    const std::string three = page_of(folder);
+    BOOST_TEST(runs_on(three) == 3u);
+    BOOST_TEST(three.find("Run 3: gated-right; positions all") < three.find("were not tried on the analysis part yet"));
+    for (const std::string& path : {second, older, alone_file}) std::filesystem::remove(path);
+    tried.identity = first_identity;
+    tried.summary = first_summary;
+
     // Only part of it, and a damaged one.
     std::filesystem::remove(tuned_file);
     course.other_shape["best_layer"] = {1};
